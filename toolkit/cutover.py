@@ -1,0 +1,69 @@
+"""Cut over: the plan of a later phase, gated by a clean verify.
+
+``traffic`` freezes the source, moves the last differences and the database, proves them equal, and
+only then points the records at the new side. ``dns`` delegates the zone to the new name servers.
+``registrar`` checks who holds the name.
+
+Enters: the plan of the phase. Raises ``VerifyError`` while something differs, ``CutoverError`` when a
+step does not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toolkit.apply import Announce, Applied, apply, fill_resource, silent
+from toolkit.errors import ApplyError, Conflict, CutoverError, VerifyError
+from toolkit.families import Family
+from toolkit.journal import Journal
+from toolkit.model import Change, Phase, Plan, State, state
+from toolkit.verify import Verified, verify
+
+#: Families whose data must be equal before a name may move.
+GATE = frozenset({"storage", "compute", "database", "dns"})
+
+
+def cutover(
+    phase: Phase,
+    plan: Plan,
+    families: Mapping[str, Family],
+    journal: Journal,
+    *,
+    announce: Announce = silent,
+) -> tuple[Applied, Verified]:
+    """Run one phase: gate, data, gate again, names."""
+    wanted = desired_now(plan, journal)
+    # Databases and objects that are still being written differ until the freeze: they are gated below.
+    check(verify(wanted, families, only=GATE - ({"database", "storage"} if phase == "traffic" else set())), phase)
+    try:
+        first = apply(plan, families, journal, phase=phase, announce=announce, until=points_names)
+        checked = verify(wanted, families, only=GATE)
+        check(checked, phase)
+        second = apply(plan, families, journal, phase=phase, announce=announce)
+    except (ApplyError, Conflict) as exc:
+        raise CutoverError(exc.text, exc.remedy) from exc
+    journal.event("cutover.done", {"phase": phase, "plan": plan.digest})
+    return Applied((*first.made, *second.made), second.present), checked
+
+
+def points_names(change: Change) -> bool:
+    """Say whether a change moves a name: those come last, after the data is proven."""
+    return change.family == "dns"
+
+
+def desired_now(plan: Plan, journal: Journal) -> State:
+    """The desired state with addresses known only after apply filled in."""
+    outputs = journal.outputs()
+    return state(fill_resource(resource, outputs) for resource in plan.desired)
+
+
+def check(verified: Verified, phase: str) -> None:
+    """Refuse to go on while anything is lost."""
+    if verified.clean:
+        return
+    worst = [finding.text for finding in verified.findings if finding.severity == "error"][:3]
+    lost = {name: row["lost"] for name, row in verified.totals().items() if row["lost"]}
+    raise VerifyError(
+        f"cut-over {phase} is gated: " + ("; ".join(worst) or f"lost {lost}"),
+        "see `rehost verify`; run `rehost apply` for what is missing, then cut over again",
+    )

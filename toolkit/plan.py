@@ -1,0 +1,109 @@
+"""Plan: what must happen so that the target becomes what the site says, in order, with a digest.
+
+Enters: the site's resources and the families. Leaves: a frozen :class:`Plan`. Reads both sides,
+writes to neither. The same inputs give the same changes, so a plan can be reviewed, approved and
+compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from toolkit.assess import Accept, assess, ignored
+from toolkit.errors import Refused
+from toolkit.families import FAMILIES, Family
+from toolkit.model import Change, Endpoint, Phase, Plan, Resource, State, Verdict, state
+from toolkit.runs import Run, now
+
+
+def plan(
+    resources: State,
+    families: Mapping[str, Family],
+    run: Run,
+    *,
+    accepts: Sequence[Accept] = (),
+    notices: Sequence[str] = (),
+) -> Plan:
+    """Make the plan of the first phase: everything that can be built without touching the source."""
+    abilities = {name: family.probe("target") for name, family in families.items()}
+    verdicts = assess(resources, families, abilities, accepts)
+    wanted = desired(resources, families, blocked(verdicts))
+    changes: list[Change] = []
+    for name, family in families.items():
+        mine = of_family(wanted, name)
+        existing = state(item for item in family.read("target", mine) if isinstance(item, Resource))
+        changes += family.diff(mine, existing)
+    left_out = [f"left out: {addr}: {ignored(item)}" for addr, item in resources.items() if ignored(item)]
+    return Plan(
+        run.site,
+        run.id,
+        now(),
+        ordered(changes),
+        verdicts,
+        (*notices, *left_out),
+        tuple(wanted.values()),
+    )
+
+
+def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: Run) -> Plan:
+    """Make the plan of a later phase from the desired state of the first."""
+    wanted = state(first.desired)
+    changes = [change for name, family in families.items() for change in family.cutover(phase, of_family(wanted, name))]
+    return Plan(run.site, run.id, now(), ordered(changes), first.verdicts, first.notices, first.desired)
+
+
+def desired(
+    resources: State, families: Mapping[str, Family], skip: frozenset[str] = frozenset()
+) -> dict[str, Resource]:
+    """Translate the site into the target's form, with every moved address replaced."""
+    moving = {addr: item for addr, item in resources.items() if addr not in skip and not ignored(item)}
+    moved = endpoints(moving.values(), families)
+    return state(
+        found
+        for name, family in families.items()
+        for resource in of_family(moving, name).values()
+        for found in family.translate(resource, moved)
+    )
+
+
+def endpoints(resources: Iterable[Resource], families: Mapping[str, Family]) -> dict[str, Endpoint]:
+    """Collect the old address of everything that moves: how names are tied to buckets and servers."""
+    return {
+        end.old.lower().rstrip("."): end
+        for resource in resources
+        if (family := families.get(resource.address.split("/", 1)[0]))
+        for end in family.endpoints(resource)
+    }
+
+
+def of_family(resources: State, name: str) -> dict[str, Resource]:
+    """The part of a state that one family is responsible for."""
+    return {addr: item for addr, item in resources.items() if addr.split("/", 1)[0] == name}
+
+
+def blocked(verdicts: Iterable[Verdict]) -> frozenset[str]:
+    """Addresses that cannot be translated at all."""
+    return frozenset(verdict.address for verdict in verdicts if verdict.outcome == "blocked")
+
+
+def in_the_way(plan: Plan) -> tuple[Verdict, ...]:
+    """Verdicts for which apply refuses to start."""
+    return tuple(verdict for verdict in plan.verdicts if verdict.stands_in_the_way)
+
+
+def ordered(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Sort so that every change follows what it needs; otherwise by family, then as given."""
+    rank = {name: index for index, name in enumerate(FAMILIES)}
+    waiting = sorted(changes, key=lambda change: rank.get(change.family, len(rank)))
+    known = {change.id for change in waiting}
+    done: set[str] = set()
+    result: list[Change] = []
+    while waiting:
+        ready = next((c for c in waiting if all(need in done or need not in known for need in c.needs)), None)
+        if ready is None:
+            stuck = ", ".join(change.id for change in waiting[:5])
+            raise Refused(f"these changes wait for each other: {stuck}", "break the circle in site.yaml")
+        waiting.remove(ready)
+        done.add(ready.id)
+        result.append(ready)
+    return tuple(result)
