@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit import blobs as module
+from toolkit import files
 from toolkit.blobs import Blobs
 from toolkit.errors import Conflict, NotFound, RehostError
 from toolkit.model import sha256_hex
@@ -60,7 +60,7 @@ def test_failed_write_leaves_nothing_and_has_a_message(tmp_path: Path, monkeypat
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(RehostError, match="No space left") as caught:
         Blobs(tmp_path / "b").put(b"x")
     assert caught.value.remedy

@@ -10,14 +10,13 @@ Raises :class:`~toolkit.errors.NotFound` for an unknown digest and
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.errors import Conflict, NotFound, RehostError
+from toolkit.files import write_atomic
 from toolkit.model import sha256_hex
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -73,24 +72,3 @@ class Blobs:
         """Yield the stored digests in order."""
         if self.folder.is_dir():
             yield from sorted(path.name for path in self.folder.iterdir() if _DIGEST.fullmatch(path.name))
-
-
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write ``data`` so that ``path`` is always the old or the new whole file, even after a power cut."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
