@@ -101,6 +101,8 @@ class Family(Protocol):
     ``bulk`` returns the shards of a change too large for one step, ``None`` for all others.
     ``verify`` compares the target with the desired state: findings as it goes, one Tally per resource.
     ``dependence`` looks for what still hangs on the old side.
+    ``try_write`` shows, with requests that cannot succeed, whether the source credentials could write:
+    a warning each where they could, an info where they are refused.
     """
 
     name: str
@@ -130,6 +132,8 @@ class Family(Protocol):
     def verify(self, desired: State, tier: str) -> Iterator[Finding | Tally]: ...
 
     def dependence(self, desired: State, old: OldSide) -> Iterator[Finding | Tally]: ...
+
+    def try_write(self) -> Iterator[Finding]: ...
 
 
 @dataclass(frozen=True, slots=True)

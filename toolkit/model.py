@@ -286,6 +286,7 @@ class Plan:
     verdicts: tuple[Verdict, ...]
     notices: tuple[str, ...] = ()
     desired: tuple[Resource, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)  # digests of what it was made from
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -297,6 +298,7 @@ class Plan:
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "notices": list(self.notices),
             "desired": [resource.to_json() for resource in self.desired],
+            "inputs": dict(self.inputs),
         }
 
     @classmethod
@@ -309,6 +311,7 @@ class Plan:
             tuple(Verdict.from_json(item) for item in data["verdicts"]),
             tuple(data["notices"]),
             tuple(Resource.from_json(item) for item in data["desired"]),
+            data["inputs"],
         )
 
     @property

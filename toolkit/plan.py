@@ -23,6 +23,7 @@ def plan(
     *,
     accepts: Sequence[Accept] = (),
     notices: Sequence[str] = (),
+    inputs: Mapping[str, str] | None = None,
 ) -> Plan:
     """Make the plan of the first phase: everything that can be built without touching the source."""
     abilities = {name: family.probe("target") for name, family in families.items()}
@@ -42,6 +43,7 @@ def plan(
         verdicts,
         (*notices, *left_out),
         tuple(wanted.values()),
+        inputs or {},
     )
 
 
@@ -49,7 +51,7 @@ def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: R
     """Make the plan of a later phase from the desired state of the first."""
     wanted = state(first.desired)
     changes = [change for name, family in families.items() for change in family.cutover(phase, of_family(wanted, name))]
-    return Plan(run.site, run.id, now(), ordered(changes), first.verdicts, first.notices, first.desired)
+    return Plan(run.site, run.id, now(), ordered(changes), first.verdicts, first.notices, first.desired, first.inputs)
 
 
 def desired(
