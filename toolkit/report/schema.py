@@ -1,0 +1,210 @@
+"""The shape of a report, as types, as a JSON Schema (report.schema.json beside this file), as a check.
+
+Enters: any dict. Leaves: every problem at once, as text; an empty list means that the report is whole.
+Sections that a run did not come to are empty, never invented; ``verdict`` then says ``not run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal, NotRequired
+
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # on Python 3.11 pydantic reads a TypedDict only in this spelling
+
+from toolkit.model import Json
+
+SCHEMA = "rehost.report/1"
+
+#: What each promise says, for a reader who has no design document at hand.
+PROMISES: Mapping[str, str] = {
+    "P1": "The source was not written to, except for the named and undoable steps that somebody consented to.",
+    "P2": "Nothing was lost silently: every feature had a verdict before anything was written.",
+    "P3": "Stopped at any instant and run again, the move ends in the same state.",
+    "P4": "Running anything twice changes nothing.",
+    "P5": "Exit code 0 only if every object, record, row and server is verified or explicitly waived.",
+    "P6": "Memory does not grow with the number of objects.",
+    "P7": "No credential of ours reached a file, a log, a plan, a report or a command line.",
+    "P8": "Every action stands in a hash-chained journal.",
+    "P9": "There was progress, or one named reason for standing still, within five minutes at any moment.",
+    "P10": "Verified means: the digest read at the source equals the target's digest, or its size and ETag.",
+}
+
+Status = Literal["passed", "failed", "unproven"]
+
+
+class FamilyRow(TypedDict):
+    """How much of one family came over. ``total = verified + waived + lost``, in ``unit``."""
+
+    total: NonNegativeInt
+    moved: NonNegativeInt
+    verified: NonNegativeInt
+    waived: NonNegativeInt
+    lost: NonNegativeInt
+    unit: NotRequired[str]
+    bytes: NotRequired[NonNegativeInt]
+
+
+class PromiseRow(TypedDict):
+    """One promise. ``evidence`` says what was looked at; ``text`` defaults to the promise itself."""
+
+    status: Status
+    evidence: NotRequired[str]
+    text: NotRequired[str]
+
+
+class FindingRow(TypedDict):
+    """One thing a check found. ``id`` is stable between runs."""
+
+    id: str
+    address: str
+    feature: str
+    verdict: str
+    severity: Literal["error", "warning", "info"]
+    text: str
+    remedy: str
+    evidence: dict[str, Json]
+
+
+class CheckRow(TypedDict):
+    """One of the seven checks of ``prove``."""
+
+    number: NonNegativeInt
+    name: str
+    status: Status
+    text: str
+    findings: NotRequired[list[FindingRow]]
+    evidence: NotRequired[dict[str, Json]]
+
+
+class StepRow(TypedDict):
+    """One request of a journey. ``why`` is empty when it passed."""
+
+    method: str
+    url: str
+    status: int
+    why: str
+    sha256: NotRequired[str]
+
+
+class JourneyRow(TypedDict):
+    """One recorded journey, replayed on the new side."""
+
+    name: str
+    passed: bool
+    steps: list[StepRow]
+    seconds: NotRequired[float]
+
+
+class Tie(TypedDict):
+    """One thing that tied the site to the old side; ``text`` says what became of it."""
+
+    what: str
+    text: str
+
+
+class Dependence(TypedDict):
+    """What tied the site to the old side, and what still does."""
+
+    removed: list[Tie]
+    replaced: list[Tie]
+    remaining: list[Tie]
+
+
+class Moment(TypedDict):
+    """One line of the timeline; ``at`` is ISO 8601 with its offset."""
+
+    at: str
+    text: str
+    phase: NotRequired[str]
+
+
+class Comparison(TypedDict):
+    """What changed since an earlier report, as :func:`toolkit.report.compare` finds it."""
+
+    run: str
+    verdict: str
+    new: list[str]
+    gone: list[str]
+    same: list[str]
+
+
+@with_config(ConfigDict(extra="forbid", title="rehost.report/1"))
+class ReportDoc(TypedDict):
+    """Everything a report says."""
+
+    schema: Literal["rehost.report/1"]
+    site: str
+    run: str
+    evidence: Literal["mock", "real"]
+    scale: PositiveFloat
+    started: str
+    finished: str
+    exit_code: NonNegativeInt
+    journal_head: str
+    verdict: Literal["independent", "dependent", "unproven", "not run"]
+    families: dict[str, FamilyRow]
+    promises: dict[str, PromiseRow]
+    checks: list[CheckRow]
+    findings: list[FindingRow]
+    journeys: list[JourneyRow]
+    dependence: Dependence
+    timeline: list[Moment]
+    figures: dict[str, int | float | str]
+    reason: NotRequired[str]
+    notices: NotRequired[list[str]]
+    comparison: NotRequired[Comparison]
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(ReportDoc)
+
+
+def json_schema() -> dict[str, Json]:
+    """Return the JSON Schema that stands in ``report.schema.json``."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter().json_schema()}
+
+
+def validate(report: Mapping[str, Json]) -> list[str]:
+    """Return everything that is wrong with ``report``: shape first, then sums, names and contradictions."""
+    try:
+        _adapter().validate_python(dict(report), strict=True)
+    except ValidationError as exc:
+        return [f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in exc.errors()]
+    return [*_sums(report), *_names(report), *_contradictions(report)]
+
+
+def _sums(report: Mapping[str, Json]) -> list[str]:
+    return [
+        f"families.{name}: total {row['total']} is not verified + waived + lost = {parts}"
+        for name, row in report["families"].items()
+        if row["total"] != (parts := row["verified"] + row["waived"] + row["lost"])
+    ]
+
+
+def _names(report: Mapping[str, Json]) -> list[str]:
+    problems = [f"promises.{name}: there is no such promise" for name in report["promises"] if name not in PROMISES]
+    seen: set[str] = set()
+    for finding in report["findings"]:
+        if finding["id"] in seen:
+            problems.append(f"findings: the id {finding['id']} stands twice")
+        seen.add(finding["id"])
+    return problems
+
+
+def _contradictions(report: Mapping[str, Json]) -> list[str]:
+    """Exit code 0 beside a loss, a broken promise or a failed check would be a lie."""
+    if report["exit_code"] != 0:
+        return []
+    problems = [
+        f"exit_code 0 although {row['lost']} of {name} are lost"
+        for name, row in report["families"].items()
+        if row["lost"]
+    ]
+    problems += [f"exit_code 0 although {n} failed" for n, p in report["promises"].items() if p["status"] == "failed"]
+    problems += [f"exit_code 0 although check {c['name']} failed" for c in report["checks"] if c["status"] == "failed"]
+    if report["verdict"] in ("dependent", "unproven"):
+        problems.append(f"exit_code 0 although the verdict is {report['verdict']}")
+    return problems
