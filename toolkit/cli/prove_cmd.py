@@ -29,7 +29,7 @@ Calls = Annotated[
 ]
 Pages = Annotated[
     Path | None,
-    typer.Option("--pages", help="With --record: a file of addresses, one a line, to record and compare later."),
+    typer.Option("--pages", help="With --record: a file of addresses, one a line, to compare later."),
 ]
 
 
