@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 class Connection(BaseHTTPRequestHandler):
     routes: ClassVar[Routes] = []
-    protocol_version, server_version, sys_version = "HTTP/1.1", "agora", ""
+    protocol_version = "HTTP/1.1"
     timeout, wbufsize, disable_nagle_algorithm = 60, -1, True
 
     def answer(self) -> Answer:
@@ -154,6 +154,9 @@ class Connection(BaseHTTPRequestHandler):
                 self.close_connection = True  # a short answer must look short
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = respond  # noqa: N815
+
+    def version_string(self) -> str:
+        return "agora"
 
     def log_message(self, format: str, *args: object) -> None:
         if env("AGORA_LOG"):
