@@ -9,11 +9,10 @@ from toolkit.report.compare import compare
 from toolkit.report.html import render_html
 from toolkit.report.junit import render_junit
 from toolkit.report.markdown import render_markdown
-from toolkit.report.schema import PROMISES, SCHEMA, ReportDoc, json_schema, validate
+from toolkit.report.schema import SCHEMA, ReportDoc, json_schema, validate
 from toolkit.report.write import write
 
 __all__ = [
-    "PROMISES",
     "SCHEMA",
     "ReportDoc",
     "compare",

@@ -6,15 +6,30 @@ control characters and direction overrides as escapes before that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from toolkit.model import Json
 from toolkit.report import text, view
 
-_MARKS = {"passed": "✓", "failed": "✗", "unproven": "?", "not run": "–"}
+#: status → (tone, mark): what a colour-blind reader and a stylesheet need.
+_TONES = {
+    "passed": ("passed", "✓"),
+    "held": ("passed", "✓"),
+    "kept": ("passed", "✓"),
+    "failed": ("failed", "✗"),
+    "broken": ("failed", "✗"),
+    "blocked": ("failed", "✗"),
+    "unproven": ("unproven", "?"),
+    "degraded": ("unproven", "↓"),
+    "converted": ("not-run", "↻"),
+    "not measured": ("not-run", "–"),
+}
+_COMMAND = re.compile(r"`([^`]+)`")
 
 
 @cache
@@ -28,7 +43,13 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=text.number, size=text.size, duration=text.duration, mark=lambda status: _MARKS.get(str(status), "?")
+        number=text.number,
+        size=text.size,
+        duration=text.duration,
+        moment=text.moment,
+        prose=_prose,
+        mark=lambda status: _TONES.get(str(status), ("", "?"))[1],
+        tone=lambda status: _TONES.get(str(status), ("unproven", ""))[0],
     )
     return environment.get_template("report.html.j2")
 
@@ -53,7 +74,9 @@ def render_html(report: Mapping[str, Json]) -> str:
         more=max(0, len(rows) - view.SHOWN),
         counted=view.counted(report),
         comparison=comparison,
-        ties=_ties(report),
+        outcomes=view.outcomes(report),
+        changed=view.changed(report)[: view.SHOWN],
+        ties=view.ties(report),
         moments=view.moments(report),
         figures=[
             (key.replace("_", " "), text.figure(key, value))
@@ -121,6 +144,9 @@ def _finding(row: Mapping[str, Json], comparison: Mapping[str, Json]) -> dict[st
     return {**shown, "new": shown["id"] in comparison.get("new", ())}
 
 
-def _ties(report: Mapping[str, Json]) -> list[tuple[str, list[Mapping[str, Json]]]]:
-    ties = report.get("dependence") or {}
-    return [(name, list(ties.get(name) or ())) for name in ("remaining", "replaced", "removed")]
+def _prose(value: Json) -> Markup:
+    """Escape text, with what stands between backticks shown as a command."""
+    parts = _COMMAND.split(str(text.visible(str(value))))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )

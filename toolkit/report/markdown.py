@@ -7,11 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from toolkit.model import Json
 from toolkit.report.text import figure, number, plural, scale, visible
-from toolkit.report.view import CHECKS, SHOWN, counted, families, findings, moments, promises, took, verdict
+from toolkit.report.view import (
+    CHECKS,
+    SHOWN,
+    changed,
+    counted,
+    families,
+    findings,
+    moments,
+    outcomes,
+    promises,
+    ties,
+    took,
+    verdict,
+)
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#!|~&@])")
 _LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)")  # a renderer would make a link of it
-_MARKS = {"passed": "✓", "failed": "✗", "unproven": "?", "not run": "–"}
+_MARKS = {"passed": "✓", "held": "✓", "failed": "✗", "broken": "✗", "unproven": "?", "not measured": "–"}
 
 
 def text(value: Json) -> str:
@@ -41,6 +54,7 @@ def _lines(report: Mapping[str, Json]) -> Iterator[str]:
     yield from _checks(report)
     yield from _journeys(report)
     yield from _findings(report)
+    yield from _changed(report)
     yield from _ties(report)
     yield from _promises(report)
     yield from _rest(report)
@@ -102,14 +116,24 @@ def _findings(report: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _ties(report: Mapping[str, Json]) -> Iterator[str]:
-    ties = report.get("dependence") or {}
-    if not any(ties.values()):
+    rows = ties(report)
+    if not any(count for _, count, _ in rows):
         return
     yield "## Dependence on the old side\n"
-    for name in ("remaining", "replaced", "removed"):
-        for row in ties.get(name) or ():
-            yield f"- **{name}** {text(row.get('what', ''))}: {text(row.get('text', ''))}"
+    for name, count, lines in rows:
+        yield f"- **{name}: {number(count)}**"
+        yield from (f"  - `{_code(what)}` {text(said)}" for what, said in lines)
     yield ""
+
+
+def _changed(report: Mapping[str, Json]) -> Iterator[str]:
+    if not (counts := outcomes(report)):
+        return
+    yield "## What changed meaning\n"
+    yield ", ".join(f"{number(count)} {name}" for name, count in counts.items()) + ".\n"
+    rows = [[row.outcome, row.feature, len(row.addresses), row.reason, row.accepted] for row in changed(report)]
+    if rows:
+        yield from _table(["verdict", "feature", "resources", "reason", "accepted by"], rows[:SHOWN])
 
 
 def _promises(report: Mapping[str, Json]) -> Iterator[str]:
@@ -122,7 +146,9 @@ def _promises(report: Mapping[str, Json]) -> Iterator[str]:
 def _rest(report: Mapping[str, Json]) -> Iterator[str]:
     if report.get("timeline"):
         yield "## Timeline\n"
-        yield from (f"- {text(row['since'])} {text(row['text'])}" for row in moments(report))
+        yield from (
+            f"- {text(row['since'])} {text(row['text'])} {text(row['detail'])}".rstrip() for row in moments(report)
+        )
         yield ""
     if report.get("figures"):
         yield "## Figures\n"

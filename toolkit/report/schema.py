@@ -14,24 +14,12 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, TypeAdapter, Val
 from typing_extensions import TypedDict  # on Python 3.11 pydantic reads a TypedDict only in this spelling
 
 from toolkit.model import Json
+from toolkit.summary import PROMISES
 
 SCHEMA = "rehost.report/1"
 
-#: What each promise says, for a reader who has no design document at hand.
-PROMISES: Mapping[str, str] = {
-    "P1": "The source was not written to, except for the named and undoable steps that somebody consented to.",
-    "P2": "Nothing was lost silently: every feature had a verdict before anything was written.",
-    "P3": "Stopped at any instant and run again, the move ends in the same state.",
-    "P4": "Running anything twice changes nothing.",
-    "P5": "Exit code 0 only if every object, record, row and server is verified or explicitly waived.",
-    "P6": "Memory does not grow with the number of objects.",
-    "P7": "No credential of ours reached a file, a log, a plan, a report or a command line.",
-    "P8": "Every action stands in a hash-chained journal.",
-    "P9": "There was progress, or one named reason for standing still, within five minutes at any moment.",
-    "P10": "Verified means: the digest read at the source equals the target's digest, or its size and ETag.",
-}
-
 Status = Literal["passed", "failed", "unproven"]
+Held = Literal["held", "broken", "not measured"]
 
 
 class FamilyRow(TypedDict):
@@ -49,7 +37,7 @@ class FamilyRow(TypedDict):
 class PromiseRow(TypedDict):
     """One promise. ``evidence`` says what was looked at; ``text`` defaults to the promise itself."""
 
-    status: Status
+    status: Held
     evidence: NotRequired[str]
     text: NotRequired[str]
 
@@ -97,27 +85,48 @@ class JourneyRow(TypedDict):
     seconds: NotRequired[float]
 
 
-class Tie(TypedDict):
-    """One thing that tied the site to the old side; ``text`` says what became of it."""
+class VerdictRow(TypedDict):
+    """What became of one feature of one resource on the way over."""
 
-    what: str
+    id: str
+    address: str
+    feature: str
+    verdict: Literal["kept", "converted", "degraded", "blocked"]
+    reason: str
+    instead: str
+    assumed: bool
+    accepted: str
+
+
+class Replaced(TypedDict):
+    """One feature that the new side expresses in another way."""
+
+    address: str
+    feature: str
+    by: str
+
+
+class Remaining(TypedDict):
+    """One thing that still hangs on the old side."""
+
+    address: str
     text: str
 
 
 class Dependence(TypedDict):
-    """What tied the site to the old side, and what still does."""
+    """What tied the site to the old side, and what still does. ``removed`` holds addresses."""
 
-    removed: list[Tie]
-    replaced: list[Tie]
-    remaining: list[Tie]
+    removed: list[str]
+    replaced: list[Replaced]
+    remaining: list[Remaining]
 
 
 class Moment(TypedDict):
-    """One line of the timeline; ``at`` is ISO 8601 with its offset."""
+    """One event of the journal: ``at`` is ISO 8601, ``what`` its kind, ``detail`` its body."""
 
     at: str
-    text: str
-    phase: NotRequired[str]
+    what: str
+    detail: NotRequired[dict[str, Json]]
 
 
 class Comparison(TypedDict):
@@ -152,6 +161,7 @@ class ReportDoc(TypedDict):
     dependence: Dependence
     timeline: list[Moment]
     figures: dict[str, int | float | str]
+    verdicts: NotRequired[list[VerdictRow]]
     reason: NotRequired[str]
     notices: NotRequired[list[str]]
     comparison: NotRequired[Comparison]
@@ -203,7 +213,9 @@ def _contradictions(report: Mapping[str, Json]) -> list[str]:
         for name, row in report["families"].items()
         if row["lost"]
     ]
-    problems += [f"exit_code 0 although {n} failed" for n, p in report["promises"].items() if p["status"] == "failed"]
+    problems += [
+        f"exit_code 0 although {n} is broken" for n, p in report["promises"].items() if p["status"] == "broken"
+    ]
     problems += [f"exit_code 0 although check {c['name']} failed" for c in report["checks"] if c["status"] == "failed"]
     if report["verdict"] in ("dependent", "unproven"):
         problems.append(f"exit_code 0 although the verdict is {report['verdict']}")

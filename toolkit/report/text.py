@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from toolkit.model import Json
@@ -83,6 +83,14 @@ def between(start: str, end: str) -> float | None:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
     except (ValueError, TypeError):
         return None
+
+
+def moment(value: str) -> str:
+    """Write an ISO time for a person, in UTC to the second; what is not a time stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return value
 
 
 def plural(count: int, noun: str) -> str:

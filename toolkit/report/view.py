@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from toolkit.families import FAMILIES, UNITS
 from toolkit.model import Json
-from toolkit.report.schema import PROMISES
-from toolkit.report.text import between, duration
+from toolkit.report.text import between, duration, plural
+from toolkit.summary import PROMISES
 
 SHOWN = 300  # findings in a rendering for people; report.json always holds all
+_OUTCOMES = ("blocked", "degraded", "converted", "kept")
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
 #: verdict → (headline, sentence)
@@ -33,7 +35,7 @@ CHECKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FamilyLine:
-    """One row of the families table, with shares of 100 for the bar."""
+    """One row of the families table."""
 
     name: str
     unit: str
@@ -49,13 +51,10 @@ class FamilyLine:
         """Whether nothing is lost and the sum is right."""
         return self.lost == 0 and self.total == self.verified + self.waived
 
-    def share(self, count: int) -> float:
-        return round(100 * count / self.total, 2) if self.total else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class PromiseLine:
-    """One promise; ``status`` is ``not run`` when the run does not speak of it."""
+    """One promise; ``status`` is ``not measured`` when the run does not speak of it."""
 
     name: str
     text: str
@@ -90,7 +89,7 @@ def promises(report: Mapping[str, Json]) -> list[PromiseLine]:
         PromiseLine(
             name,
             str(rows.get(name, {}).get("text") or text),
-            str(rows.get(name, {}).get("status", "not run")),
+            str(rows.get(name, {}).get("status", "not measured")),
             str(rows.get(name, {}).get("evidence", "")),
         )
         for name, text in PROMISES.items()
@@ -129,16 +128,101 @@ def took(report: Mapping[str, Json]) -> str:
     return "" if seconds is None else duration(seconds)
 
 
+#: Kinds of journal events → words for the timeline.
+_EVENTS: Mapping[str, str] = {
+    "apply.start": "apply started",
+    "apply.end": "apply ended",
+    "cutover.done": "cut over",
+    "rollback.start": "rollback started",
+    "rollback.end": "rolled back",
+    "verify": "verified",
+    "prove": "proof made",
+}
+
+
 def moments(report: Mapping[str, Json]) -> list[dict[str, str]]:
-    """Return the timeline with the time since its first line."""
+    """Return the timeline with the time since its first line, the last 200 lines of it."""
     rows = report.get("timeline") or ()
     first = str(rows[0].get("at", "")) if rows else ""
     return [
         {
             "at": str(row.get("at", "")),
             "since": "" if (gone := between(first, str(row.get("at", "")))) is None else f"+{duration(gone)}",
-            "text": str(row.get("text", "")),
-            "phase": str(row.get("phase", "")),
+            "text": _EVENTS.get(str(row.get("what", "")), str(row.get("what", "")).replace(".", " ")),
+            "detail": _detail(row.get("detail") or {}),
         }
-        for row in rows
+        for row in rows[-200:]
     ]
+
+
+def _detail(body: Mapping[str, Json]) -> str:
+    """Write the plain values of an event; digests and nested values stay in report.json."""
+    parts = []
+    for key, value in body.items():
+        if isinstance(value, bool):
+            parts.append(key if value else f"not {key}")
+        elif isinstance(value, int | float):
+            parts.append(f"{value:,} {key}")
+        elif isinstance(value, str) and not _is_digest(value):
+            parts.append(value if key in ("phase", "to", "text", "verdict") else f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _is_digest(value: str) -> bool:
+    return len(value) >= 40 and all(c in "0123456789abcdef" for c in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Verdicts of one feature that say the same, with the addresses they fell on."""
+
+    outcome: str
+    feature: str
+    reason: str
+    accepted: str
+    addresses: tuple[str, ...]
+
+
+def changed(report: Mapping[str, Json]) -> list[Changed]:
+    """Group the verdicts that are not ``kept``, worst first."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in report.get("verdicts") or ():
+        if row["verdict"] != "kept":
+            key = (row["verdict"], row["feature"], row["reason"], row.get("accepted", ""))
+            groups.setdefault(key, []).append(row["address"])
+    found = [Changed(*key, addresses=tuple(sorted(addresses))) for key, addresses in groups.items()]
+    return sorted(found, key=lambda group: (_OUTCOMES.index(group.outcome), group.feature, group.reason))
+
+
+def outcomes(report: Mapping[str, Json]) -> dict[str, int]:
+    """Count the verdicts by outcome, worst first; empty when there are none."""
+    rows = report.get("verdicts") or ()
+    return {name: sum(row["verdict"] == name for row in rows) for name in _OUTCOMES} if rows else {}
+
+
+def ties(report: Mapping[str, Json]) -> list[tuple[str, int, list[tuple[str, str]]]]:
+    """Return (name, how many, lines of (what, text)) for remaining, replaced and removed.
+
+    What remains is listed; what was removed or replaced is counted by kind, because it is everything.
+    """
+    rows = report.get("dependence") or {}
+    remaining, replaced, removed = (list(rows.get(name) or ()) for name in ("remaining", "replaced", "removed"))
+    return [
+        ("remaining", len(remaining), [(str(row["address"]), str(row["text"])) for row in remaining[:SHOWN]]),
+        (
+            "replaced",
+            len(replaced),
+            _by_kind((f"{_kind(row['address'])} {row['feature']}", row["by"]) for row in replaced),
+        ),
+        ("removed", len(removed), _by_kind((_kind(address), "now at the new side") for address in removed)),
+    ]
+
+
+def _by_kind(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(what, f"{text} ({plural(count, 'time')})") for (what, text), count in sorted(Counter(rows).items())][
+        :SHOWN
+    ]
+
+
+def _kind(address: str) -> str:
+    return "/".join(str(address).split("/")[:2])
