@@ -1,0 +1,1 @@
+"""libcloud compute drivers: subclasses of stock ones where the stock one loses data or lacks a call."""
