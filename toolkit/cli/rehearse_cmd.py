@@ -1,0 +1,103 @@
+"""``rehost rehearse``: the whole move on this machine, against mocked AWS."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.common import AsJson, Yes, consent, out
+from toolkit.cli.display import Display
+from toolkit.rehearsal import isolation, lab
+from toolkit.rehearsal.rehearse import rehearse as play
+from toolkit.shipped import shipped
+
+
+class Target(StrEnum):
+    """Where the app moves to."""
+
+    embedded = "embedded"
+    lab = "lab"
+
+
+SiteDir = Annotated[
+    Path | None,
+    typer.Argument(help="Folder with site.yaml and generate.py.  [default: seeds/february-2021]", show_default=False),
+]
+Where = Annotated[
+    Target, typer.Option("--target", help="embedded needs pip alone; lab is real Ceph, PowerDNS, a booted guest.")
+]
+Folder = Annotated[Path, typer.Option("--folder", help="Where the rehearsal keeps everything.")]
+Scale = Annotated[float, typer.Option("--scale", min=0.001, help="Size of the sample data, 1 = as shipped.")]
+LabFolder = Annotated[Path, typer.Option("--lab", help="Folder of the lab.")]
+
+
+def rehearse(
+    site_dir: SiteDir = None,
+    target: Where = Target.embedded,
+    folder: Folder = Path(".rehost/rehearsal"),
+    lab_folder: LabFolder = Path(".rehost/lab"),
+    scale: Scale = 1.0,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move a real (small) social app off mocked AWS to an independent stack, and prove it.
+
+    Seeds mocked AWS with the app, discovers it from there, runs the app on the source side, moves it
+    with the same commands you would type, cuts AWS off, and proves independence by using the app on the
+    new side. Touches no cloud: every connection outside loopback is refused.
+
+    Exit 0 only if everything is verified and the verdict is independent; 1 when it is dependent or
+    unproven.
+    """
+    site_dir = site_dir or _default_site()
+    display = Display(quiet=as_json)
+    if target is Target.lab and not isolation.inside():
+        raise typer.Exit(_in_lab(lab_folder, display, yes=yes))
+    if target is Target.embedded and not isolation.inside():
+        code = isolation.run_isolated([sys.executable, "-m", "toolkit.cli", *sys.argv[1:]], dict(os.environ))
+        if code is not None:
+            raise typer.Exit(code)
+    if target is Target.embedded and isolation.inside():
+        isolation.raise_loopback()
+    info = lab.status(lab_folder) if target is Target.lab else None
+    document = play(site_dir, folder, info=info, scale=scale, say=display.say)
+    report = folder / "run" / "report" / "report.html"
+    text = "\n".join(
+        [
+            *(
+                f"  {name}: {row['total']:,} {row['unit']}, verified {row['verified']:,}, lost {row['lost']:,}"
+                for name, row in document["families"].items()
+            ),
+            f"Verdict: {document['verdict']}. The report: {report}",
+        ]
+    )
+    out(document, as_json=as_json, text=text)
+    raise typer.Exit(int(document["exit_code"]))
+
+
+def _default_site() -> Path:
+    here = Path("seeds/february-2021")
+    return here if here.is_dir() else shipped("seeds") / "february-2021"
+
+
+def _in_lab(folder: Path, display: Display, *, yes: bool) -> int:
+    """Start the lab if it does not run, and run the same command again inside its namespaces."""
+    started = lab.status(folder) is None
+    if started:
+        missing = lab.missing_packages()
+        if missing:
+            display.say(f"Debian packages to install: {' '.join(missing)}")
+            consent(yes=yes, dry_run=False, question="Install them?")
+            lab.install_packages(display.tick)
+        lab.up(folder, tick=display.tick)
+    try:
+        argv = [sys.executable, "-m", "toolkit.cli", *sys.argv[1:]]
+        return lab.enter(folder, argv, {**os.environ, isolation.INSIDE: "1"})
+    finally:
+        if started:
+            lab.down(folder)

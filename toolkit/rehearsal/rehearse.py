@@ -1,0 +1,283 @@
+"""Rehearse: the whole move, typed as a person would type it, against mocked AWS.
+
+Seeds the mock with the sample app, discovers the site from there, runs the app on the old side,
+moves it, shuts the account, and proves independence by using the app on the new side. Every verb runs
+as its own process of the real command line, with cloud credentials stripped and the guard installed.
+
+Enters: a folder with ``site.yaml`` and ``generate.py``. Leaves: the report document, and the report in
+``<folder>/run/report``. Raises ``VerifyError`` when a step ends with an unexpected exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from toolkit import guard, report
+from toolkit.errors import NotFound, VerifyError
+from toolkit.files import write_json
+from toolkit.model import Json, sha256_hex
+from toolkit.rehearsal import isolation, mockaws, net, overlay, seed, stage
+from toolkit.rehearsal.lab.info import LabInfo
+from toolkit.runs import note, noted, open_run
+from toolkit.summary import summary
+
+#: Route 53 may be changed at the source in a cut-over; nothing else, and nothing before (P1).
+CONSENTED = frozenset({"ChangeResourceRecordSets"})
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Play:
+    """One rehearsal under way: where it is, whom it talks to, how long each step took."""
+
+    folder: Path
+    site_dir: Path
+    say: Say
+    env: dict[str, str]
+    aws: mockaws.MockAws
+    deny: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+
+def rehearse(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> dict[str, Json]:
+    """Play all acts and return the report document. ``info`` is the running lab, or None for embedded."""
+    generator = load_generator(site_dir)
+    _fresh(folder)
+    with net.claim() as loopback, contextlib.ExitStack() as stack:
+        aws = mockaws.start(loopback, folder / "aws")
+        stack.callback(aws.stop)
+        target = stage.lab(info) if info else stage.embedded(stack, loopback, folder / "target")
+        env = environment(aws, target, generator)
+        play = Play(
+            folder,
+            site_dir,
+            say,
+            env,
+            aws,
+            deny=(*(f"{loopback.old_ip(n)}/32" for n in (2, 3, 5)), f"{loopback.old}.16/28"),
+        )
+        doc = overlay.read(site_dir, loopback)
+        with act(play, "seed"):
+            seed.seed(doc, generator, aws, scale=scale, env=env, site_dir=site_dir)
+        _definition(play, doc, target, generator, scale)
+        _before(play, generator, scale)
+        _move(play)
+        _cut_off(play)
+        return _prove(play, scale)
+
+
+def load_generator(site_dir: Path) -> ModuleType:
+    """Load ``generate.py`` of a sample site."""
+    if not (site_dir / "site.yaml").exists() or not (site_dir / "generate.py").exists():
+        raise NotFound(
+            f"{site_dir} is not a sample site: it needs site.yaml and generate.py",
+            "start from seeds/february-2021, or rehearse your own account with discover, plan and the lab",
+        )
+    return seed.load_generator(site_dir)
+
+
+def environment(aws: mockaws.MockAws, target: stage.Target, generator: ModuleType) -> dict[str, str]:
+    """The environment of every process of the rehearsal: no cloud credential but the mock's own."""
+    login, password = next(iter(generator.accounts(0.01)))
+    return {
+        **guard.strip_credentials(os.environ),
+        guard.ALLOW: "127.0.0.0/8,::1/128" + (f",{target.network}" if target.network else ""),
+        "REHEARSAL_AWS_KEY": aws.store.access_key,
+        "REHEARSAL_AWS_SECRET": aws.store.secret_key.reveal(),
+        "AGORA_SECRET": secrets.token_hex(16),
+        "AGORA_JOURNEY_ACCOUNT": f"{login}:{password}",
+        "NO_COLOR": "1",
+        "COLUMNS": "160",
+        **target.env,
+    }
+
+
+@contextlib.contextmanager
+def act(play: Play, name: str) -> Iterator[None]:
+    """Time one act and tell about it."""
+    play.say(f"== {name}")
+    started = time.monotonic()
+    yield
+    play.seconds[name] = round(time.monotonic() - started, 2)
+
+
+def rehost(play: Play, *argv: str, codes: Sequence[int] = (0,), deny: Sequence[str] = ()) -> str:
+    """Type one command; its output goes to the display and to ``<folder>/output``."""
+    line = ["rehost", *argv]
+    play.say(f"$ {' '.join(line)}")
+    env = {**play.env, guard.DENY: ",".join(deny)} if deny else play.env
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit.cli", *argv], env=env, capture_output=True, text=True, timeout=1800, check=False
+    )
+    with (play.folder / "output").open("a") as handle:
+        handle.write(f"$ {' '.join(line)}\n{done.stdout}{done.stderr}[exit {done.returncode}]\n")
+    for text in done.stdout.splitlines()[-8:]:
+        play.say(f"    {text}")
+    if done.returncode not in codes:
+        raise VerifyError(
+            f"`{' '.join(line)}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-1500:]}",
+            f"everything it printed is in {play.folder / 'output'}",
+        )
+    return done.stdout
+
+
+def _definition(play: Play, doc: Mapping[str, Json], target: stage.Target, generator: ModuleType, scale: float) -> None:
+    """Write the starting definition, discover the rest from the mock, add what people know."""
+    site = play.site
+    site.mkdir(parents=True)
+    for name in ("app", "user-data"):
+        if (play.site_dir / name).is_dir():
+            shutil.copytree(play.site_dir / name, site / name)
+    generator.write_accounts(site / "accounts.jsonl", scale)
+    accounts = {"file": "accounts.jsonl", "sha256": sha256_hex((site / "accounts.jsonl").read_bytes())}
+    made = stage.stage(play.aws, target)
+    overlay.dump(site / "site.yaml", overlay.starting(doc, made, accounts))
+    with act(play, "discover"):
+        rehost(play, "discover", "-p", "aws", "--site", str(site), "--run", str(play.run))
+        found = overlay.load(site / "site.yaml")
+        overlay.people_add(found, doc)
+        overlay.dump(site / "site.yaml", found)
+        rehost(play, "discover", "-p", "aws", "--site", str(site), "--run", str(play.run), "--check")
+
+
+def _before(play: Play, generator: ModuleType, scale: float) -> None:
+    """Check the ground and record at the source what must be the same afterwards."""
+    with act(play, "doctor"):
+        rehost(play, "doctor", *_at(play))
+    with act(play, "record"):
+        pages = play.folder / "pages.txt"
+        pages.write_text("\n".join(seed.pages(generator, scale)) + "\n")
+        rehost(play, "prove", *_at(play), "--record", "--pages", str(pages))
+
+
+def _move(play: Play) -> None:
+    """Assess, plan, apply, apply again, verify, cut over."""
+    for verb in ("assess", "plan"):
+        with act(play, verb):
+            rehost(play, verb, *_at(play))
+    with act(play, "apply"):
+        rehost(play, "apply", *_at(play), "--yes")
+    with act(play, "apply again"):
+        again = json.loads(rehost(play, "apply", *_at(play), "--yes", "--json"))
+    play.seconds["second apply made"] = len(again["made"])
+    with act(play, "verify"):
+        rehost(play, "verify", *_at(play), "--tier", "meta")
+    for step in ("traffic", "dns", "registrar"):
+        with act(play, f"cutover {step}"):
+            rehost(play, "cutover", step, *_at(play), "--yes")
+
+
+def _cut_off(play: Play) -> None:
+    """Shut the account: from here on every AWS call answers 403 and the old machines are gone."""
+    with act(play, "cut off"):
+        play.aws.cutoff()
+
+
+def _prove(play: Play, scale: float) -> dict[str, Json]:
+    """Prove, then put evidence and promises into the report."""
+    calls = play.folder / "calls.jsonl"
+
+    def write_calls() -> None:
+        calls.write_text("".join(json.dumps(row) + "\n" for row in play.aws.store.calls(after_cutoff=True)))
+
+    write_calls()
+    with act(play, "prove"):
+        rehost(play, "prove", *_at(play), "--calls", str(calls), codes=(0, 1), deny=play.deny)
+    write_calls()
+    opened = open_run(play.run, overlay.load(play.site / "site.yaml")["name"])
+    proof = noted(opened, "prove") or {}
+    late = play.aws.store.calls(after_cutoff=True)
+    code = 0 if proof.get("verdict") == "independent" and not late else 1
+    context = {
+        "evidence": "mock",
+        "scale": scale,
+        "promises": promises(play),
+        "figures": {
+            "seconds": play.seconds,
+            "total_seconds": round(sum(v for k, v in play.seconds.items() if k != "second apply made"), 1),
+            "calls_after_cutoff": len(late),
+            "isolation": isolation_text(),
+        },
+    }
+    note(opened, "context", context)
+    document = summary(opened, exit_code=code)
+    report.write(play.run / "report", document)
+    write_json(play.folder / "report.json", document)
+    return document
+
+
+def promises(play: Play) -> dict[str, Json]:
+    """What this rehearsal measured of the promises."""
+    writes = play.aws.writes(phase="move")
+    unconsented = sorted({row["operation"] for row in writes} - CONSENTED)
+    leaked = leaks(play)
+    again = play.seconds.get("second apply made", -1)
+    return {
+        "P1": _held(
+            not unconsented,
+            f"{len(writes)} writes at the source, all consented" if not unconsented else str(unconsented),
+        ),
+        "P4": _held(again == 0, f"a second apply made {again:.0f} changes"),
+        "P7": _held(
+            not leaked, "no credential in any file of the rehearsal" if not leaked else f"found in {leaked[:5]}"
+        ),
+    }
+
+
+def leaks(play: Play) -> list[str]:
+    """Files below the site and run folders that hold a credential of this rehearsal."""
+    values = [
+        value.encode()
+        for key, value in play.env.items()
+        if len(value) >= 12 and any(word in key for word in ("SECRET", "KEY", "TOKEN")) and key != guard.ALLOW
+    ]
+    return [
+        str(path.relative_to(play.folder))
+        for root in (play.site, play.run)
+        for path in root.rglob("*")
+        if path.is_file() and any(value in path.read_bytes() for value in values)
+    ]
+
+
+def isolation_text() -> str:
+    """Say which mechanisms kept the rehearsal away from the outside."""
+    return "a network namespace with loopback only, and an audit hook" if isolation.inside() else "an audit hook"
+
+
+def _held(good: bool, evidence: str) -> dict[str, str]:
+    return {"status": "held" if good else "broken", "evidence": evidence}
+
+
+def _at(play: Play) -> tuple[str, ...]:
+    return ("--site", str(play.site), "--run", str(play.run))
+
+
+def _fresh(folder: Path) -> None:
+    """Start in an empty folder; only a folder of an earlier rehearsal is removed."""
+    marker = folder / "REHEARSAL"
+    if folder.exists() and any(folder.iterdir()):
+        if not marker.exists():
+            raise VerifyError(f"{folder} is not empty and no rehearsal's", "choose another with --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, mode=0o700)
+    marker.write_text("This folder belongs to `rehost rehearse` and is removed by the next one.\n")
