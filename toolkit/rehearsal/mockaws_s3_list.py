@@ -166,7 +166,7 @@ def _token(name: str) -> str:
 def _untoken(token: str) -> str:
     try:
         if token:
-            return base64.urlsafe_b64decode(token.encode()).decode()
+            return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as exc:
         raise S3Failure(400, "InvalidArgument", "The continuation token provided is incorrect") from exc
     raise S3Failure(400, "InvalidArgument", "The continuation token provided is incorrect")
