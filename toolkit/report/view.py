@@ -185,12 +185,12 @@ class Changed:
 
 def changed(report: Mapping[str, Json]) -> list[Changed]:
     """Group the verdicts that are not ``kept``, worst first."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
     for row in report.get("verdicts") or ():
         if row["verdict"] != "kept":
             key = (row["verdict"], row["feature"], row["reason"], row.get("accepted", ""))
             groups.setdefault(key, []).append(row["address"])
-    found = [Changed(*key, addresses=tuple(sorted(addresses))) for key, addresses in groups.items()]
+    found = [Changed(*key, tuple(sorted(addresses))) for key, addresses in groups.items()]
     return sorted(found, key=lambda group: (_OUTCOMES.index(group.outcome), group.feature, group.reason))
 
 
