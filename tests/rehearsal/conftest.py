@@ -18,7 +18,12 @@ from toolkit.rehearsal import mockaws, net
 
 
 def client_of(service: str, endpoint: str, access_key: str, secret: str) -> Any:
-    config = Config(retries={"total_max_attempts": 1, "mode": "standard"}, s3={"addressing_style": "path"})
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
     return boto3.client(
         service,
         endpoint_url=endpoint,

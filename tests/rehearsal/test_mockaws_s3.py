@@ -6,18 +6,23 @@ import base64
 import contextlib
 import gzip
 import hashlib
+import io
 import socket
 import urllib.error
 import urllib.request
 import uuid
+import zlib
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.rehearsal.conftest import client, client_of
 from toolkit.rehearsal import mockaws
+from toolkit.rehearsal.mockaws_s3 import check_digests, decode_body
+from toolkit.rehearsal.mockaws_s3_list import S3Failure
 
 Check = Callable[[Any, str], None]
 CHECKS: list[Check] = []
@@ -418,3 +423,33 @@ def test_many_versions_of_one_key(s3: Any, store: mockaws.Store) -> None:
     assert len(versions) == 60
     assert s3.get_object(Bucket=bucket, Key="k", VersionId=versions[-1]["VersionId"])["Body"].read() == b"0"
     assert store.digest()["buckets"][bucket]["versions"] == 60
+
+
+def test_chunked_payloads_are_unwrapped_and_checked() -> None:
+    crc = base64.b64encode(zlib.crc32(b"hello world").to_bytes(4, "big")).decode()
+    raw = f"5;chunk-signature=0\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n".encode()
+    headers = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "11"}
+    body, trailer = decode_body(headers, raw)
+    assert body == b"hello world"
+    check_digests(headers, body, trailer)
+    with pytest.raises(S3Failure, match="BadDigest"):
+        check_digests(headers, b"hello worle", trailer)
+    with pytest.raises(S3Failure, match="IncompleteBody"):
+        decode_body({**headers, "x-amz-decoded-content-length": "12"}, raw)
+    with pytest.raises(S3Failure, match="IncompleteBody"):
+        decode_body(headers, raw[:4])
+
+
+def test_the_default_checksums_of_boto3(store: mockaws.Store) -> None:
+    plain = boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key.reveal(),
+        region_name="us-east-1",
+    )
+    bucket = fresh(plain)
+    plain.upload_fileobj(io.BytesIO(b"x" * 9_000_000), bucket, "large")
+    plain.put_object(Bucket=bucket, Key="small", Body=io.BytesIO(b"y"))
+    assert plain.get_object(Bucket=bucket, Key="large")["Body"].read() == b"x" * 9_000_000
+    assert plain.get_object(Bucket=bucket, Key="small", ChecksumMode="ENABLED")["Body"].read() == b"y"
