@@ -173,7 +173,15 @@ def s3(method: str, bucket: str, key: str, headers: dict[str, str], body: bytes 
     digest = hashlib.sha256(body).hexdigest()
     headers = {**headers, "host": end.netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
     names = sorted(headers)
-    lines = [method, path, "", *(f"{name}:{headers[name].strip()}" for name in names), "", ";".join(names), digest]
+    lines = [
+        method,
+        path,
+        "",
+        *(f"{name}:{' '.join(headers[name].split())}" for name in names),
+        "",
+        ";".join(names),
+        digest,
+    ]
     request = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     sign = b"AWS4" + env("AGORA_S3_SECRET").encode()
     for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{request}"):
