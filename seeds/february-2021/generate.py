@@ -152,6 +152,7 @@ TYPES = (
     ("audio/mpeg", "mp3"), ("text/plain; charset=utf-8", "txt"), ("application/pdf", "pdf"),
     ("application/json", "json"), ("binary/octet-stream", "bin"),
 )  # fmt: skip
+TEXTUAL = ("text/", "application/j", "application/m")
 CACHING = ("", "public, max-age=31536000, immutable", "private, no-store", "max-age=600", "no-cache")
 DISPOSITIONS = ("", "", "", 'attachment; filename="picture.jpg"', "inline; filename*=UTF-8''%C3%A9t%C3%A9.jpg")
 STATIC = (
@@ -231,7 +232,7 @@ def describe(number: int, key: str) -> tuple[dict[str, str], dict[str, str]]:
         headers["Content-Disposition"] = disposition
     if draw(f"language {number}", 12) == 0:
         headers["Content-Language"] = ("fr", "en", "de-AT")[number % 3]
-    if kind.startswith(("text/", "application/j", "application/m")) and draw(f"encoding {number}", 2):
+    if kind.startswith(TEXTUAL) and not is_multipart(number) and draw(f"encoding {number}", 2):
         headers["Content-Encoding"] = "gzip"
     metadata = {}
     if draw(f"metadata {number}", 3):
@@ -250,7 +251,7 @@ def make_version(number: int, turn: int, key: str) -> SeedVersion:
         )
         return SeedVersion(stream(f"body {number} {turn}", sum(parts)), headers, metadata, parts)
     size = size_of(f"{number} {turn}")
-    if headers["Content-Type"].startswith(("text/", "application/j", "application/m")):
+    if headers["Content-Type"].startswith(TEXTUAL):
         text = itertools.islice(
             (sentence(f"text {number} {turn} {line}") for line in itertools.count()), 1 + size // 2000
         )
