@@ -1,0 +1,44 @@
+"""What becomes of each feature of a bucket, before anything is written. Rules: ``verdicts.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from toolkit.model import Abilities, Resource, Verdict
+from toolkit.verdicts import judge, load
+
+_ALWAYS = ("objects", "metadata", "multipart", "tags")
+
+
+def assess(resource: Resource, source: str, target: Abilities) -> Iterator[Verdict]:
+    """Yield one verdict per feature that the bucket has, or may have unseen."""
+    if not resource.address.startswith("storage/bucket/"):
+        return
+    rows = load("toolkit.storage")
+    for feature, detail in _features(resource):
+        yield judge(rows, resource.address, feature, source=source, target=target, detail=detail)
+
+
+def _features(resource: Resource) -> Iterator[tuple[str, str]]:
+    for feature in _ALWAYS:
+        yield feature, ""
+    versioning = str(resource.body.get("versioning", "off"))
+    if versioning != "off":
+        yield "versioning", versioning
+        yield "version-ids", ""
+    config: dict[str, Any] = dict(resource.facts.get("config") or {})
+    for item in config.pop("not_seen", []):
+        yield "not-seen", item
+    for item, value in sorted(config.items()):
+        yield item, _short(item, value)
+
+
+def _short(item: str, value: Any) -> str:
+    match item, value:
+        case (("cors" | "lifecycle" | "bucket-tags"), list()):
+            return f"{len(value)} rule(s)" if item != "bucket-tags" else f"{len(value)} tag(s)"
+        case "acl", {"Grants": list(grants)}:
+            return f"{len(grants)} grant(s)"
+        case _:
+            return ""

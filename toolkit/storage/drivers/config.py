@@ -1,0 +1,98 @@
+"""What is configured at a bucket beside its objects, read item by item; defaults are told apart.
+
+Enters: a boto3 client and a bucket. Leaves: ``{item: value}`` for every item that is there and is
+not the provider's default, plus ``not_seen`` for those that may not be read. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from toolkit.errors import AuthError, RehostError, Unsupported
+from toolkit.storage.drivers.border import border, code_of
+
+#: item → (client method, key of the answer, or "" for all of it)
+_ITEMS: tuple[tuple[str, str, str], ...] = (
+    ("policy", "get_bucket_policy", "Policy"),
+    ("cors", "get_bucket_cors", "CORSRules"),
+    ("lifecycle", "get_bucket_lifecycle_configuration", "Rules"),
+    ("website", "get_bucket_website", ""),
+    ("encryption", "get_bucket_encryption", "ServerSideEncryptionConfiguration"),
+    ("logging", "get_bucket_logging", "LoggingEnabled"),
+    ("notification", "get_bucket_notification_configuration", ""),
+    ("acl", "get_bucket_acl", ""),
+    ("object-lock", "get_object_lock_configuration", "ObjectLockConfiguration"),
+    ("replication", "get_bucket_replication", "ReplicationConfiguration"),
+    ("public-access-block", "get_public_access_block", "PublicAccessBlockConfiguration"),
+    ("ownership", "get_bucket_ownership_controls", "OwnershipControls"),
+    ("bucket-tags", "get_bucket_tagging", "TagSet"),
+    ("accelerate", "get_bucket_accelerate_configuration", "Status"),
+    ("request-payment", "get_bucket_request_payment", "Payer"),
+)
+
+
+def read(client: Any, bucket: str) -> dict[str, Any]:
+    """Return the configuration of one bucket."""
+    found: dict[str, Any] = {}
+    not_seen: list[str] = []
+    for item, method, key in _ITEMS:
+        try:
+            value = _read(client, bucket, method, key)
+        except AuthError:
+            not_seen.append(item)
+            continue
+        if value and not _is_default(item, value):
+            found[item] = value
+    if not_seen:
+        found["not_seen"] = not_seen
+    return found
+
+
+def _read(client: Any, bucket: str, method: str, key: str) -> Any:
+    call: Callable[..., dict[str, Any]] = getattr(client, method)
+    try:
+        with border(f"{method} {bucket}"):
+            answer = call(Bucket=bucket)
+    except Unsupported:
+        return None  # a store without the call has nothing set there
+    except RehostError as exc:
+        if isinstance(exc.__cause__, ClientError) and _absent(exc.__cause__):
+            return None
+        raise
+    answer = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+    return answer.get(key) if key else answer
+
+
+def _absent(exc: ClientError) -> bool:
+    """Say whether an error means "not set": 404 with a code of its own for each item."""
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return code_of(exc) != "NoSuchBucket" and status in (400, 404, 405, 501)
+
+
+def _is_default(item: str, value: Any) -> bool:
+    match item:
+        case "acl":
+            owner = value.get("Owner", {}).get("ID")
+            grants = value.get("Grants", [])
+            return all(
+                g.get("Grantee", {}).get("ID") == owner and g.get("Permission") == "FULL_CONTROL" for g in grants
+            )
+        case "encryption":
+            rules = value.get("Rules", [])
+            names = {rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") for rule in rules}
+            return names <= {"AES256"}  # what AWS does to every object since 2023
+        case "ownership":
+            return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} <= {"BucketOwnerEnforced"}
+        case "public-access-block":
+            return bool(all(value.values()))  # nothing is public; a new bucket of the target is not either
+        case "object-lock":
+            return bool(value.get("ObjectLockEnabled") != "Enabled")
+        case "request-payment":
+            return bool(value == "BucketOwner")
+        case "accelerate":
+            return bool(value != "Enabled")
+        case _:
+            return False

@@ -1,0 +1,220 @@
+"""Is the copy equal? Three tiers over the same comparison of listings.
+
+``list``: sizes, ETags and the order of versions. ``meta``: also the headers, user metadata and tags
+of both ends. ``bytes``: also every byte, read at the target and held against the source's ETag, or
+against the source's bytes where its ETag is no digest.
+
+Enters: a job. Leaves: findings (bounded) and one :class:`~toolkit.model.Tally`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from toolkit.errors import AuthError, NotFound, Unreachable
+from toolkit.model import Finding, Tally
+from toolkit.storage.engine import compare, gather, headers, listing, manifest
+from toolkit.storage.engine.compare import Todo
+from toolkit.storage.engine.copy import pin, read_tags
+from toolkit.storage.engine.digest import is_single
+from toolkit.storage.engine.faults import Fault
+from toolkit.storage.engine.gate import Gate
+from toolkit.storage.engine.http import Store, persist, session
+from toolkit.storage.engine.ledger import Ledger
+from toolkit.storage.engine.report import MOST, name
+from toolkit.storage.engine.work import Job
+from toolkit.storage.model import Entry, shown
+
+Tier = Literal["list", "meta", "bytes"]
+_PORTION = 500
+
+
+@dataclass(slots=True)
+class _Sum:
+    total: int = 0
+    verified: int = 0
+    size: int = 0
+    said: int = 0
+
+
+def verify(job: Job, slug: str, tier: Tier, *, source_answers: bool = True) -> Iterator[Finding | Tally]:
+    """Compare target with source; without a source, with the last complete listing of it."""
+    tally = _Sum()
+    yield from _bounded(_findings(job, slug, tier, tally, source_answers), job.address, tally)
+    yield Tally(job.address, tally.total, tally.verified, tally.size)
+
+
+def known(run: Path, slug: str) -> int:
+    """Return how many versions the last complete listing of the source held."""
+    path = gather.inventory_path(run, slug)
+    return manifest.count(path) if path.exists() else 0
+
+
+def _bounded(findings: Iterable[Finding], address: str, tally: _Sum) -> Iterator[Finding]:
+    for finding in findings:
+        tally.said += 1
+        if tally.said <= MOST:
+            yield finding
+    if tally.said > MOST:
+        more = tally.said - MOST
+        yield Finding(address, "more", "different", f"{more:,} more findings like these are not listed")
+
+
+def _findings(job: Job, slug: str, tier: Tier, tally: _Sum, answers: bool) -> Iterator[Finding]:
+    source = _source(job, slug, answers)
+    target = listing.entries(job.target, job.target_bucket, job.knobs, versions=job.versions)
+    decided = compare.decide(compare.pairs(source, target), Ledger(job.run, slug))
+    with asyncio.Runner() as runner:
+        portion: list[tuple[Entry, Entry]] = []
+        for todo in decided:
+            tally.total += len(todo.pair.source)
+            finding = _listed(job.address, todo)
+            if finding is not None:
+                yield finding
+            same = _matched(todo)
+            tally.size += sum(entry.size for entry, _ in same)
+            if tier == "list":
+                tally.verified += len(same)
+                continue
+            tally.verified += sum(entry.marker for entry, _ in same)
+            portion += [both for both in same if not both[0].marker]
+            if len(portion) >= _PORTION:
+                yield from _deep(runner, job, tier, portion, tally)
+                portion = []
+        yield from _deep(runner, job, tier, portion, tally)
+
+
+def _source(job: Job, slug: str, answers: bool) -> Iterator[Entry]:
+    path = gather.inventory_path(job.run, slug)
+    if answers:
+        live = listing.entries(job.source, job.source_bucket, job.knobs, versions=job.versions)
+        try:
+            first = next(live, None)
+        except (AuthError, NotFound, Unreachable):
+            if not path.exists():
+                raise
+        else:
+            if first is not None:
+                yield first
+                yield from live
+            return
+    if not path.exists():
+        raise NotFound(
+            f"{job.address}: the source does not answer and no listing of it was kept",
+            "run `rehost apply` while the source still answers",
+        )
+    yield from manifest.entries(path)
+
+
+def _matched(todo: Todo) -> list[tuple[Entry, Entry]]:
+    """Return the versions that are the same on both sides, by the comparison of listings."""
+    pair = todo.pair
+    if todo.note == "longer":
+        rest = iter(pair.target)
+        return [
+            (want, next(have for have in rest if have.etag == want.etag and have.marker == want.marker))
+            for want in pair.source
+        ]
+    return list(zip(pair.source, pair.target, strict=False))[: todo.equal]
+
+
+def _listed(address: str, todo: Todo) -> Finding | None:
+    pair = todo.pair
+    if todo.note == "extra":
+        if all(entry.marker for entry in pair.target):
+            return None
+        text = f"{shown(pair.key)}: the target has it, the source does not (any more)"
+        return Finding(address, shown(pair.key), "extra", text, "remove it there if it should be gone", "warning")
+    if not todo.rows:
+        return None
+    entry = todo.rows[0][1].entry
+    evidence = {
+        "source": [[item.etag, item.size, item.marker] for item in pair.source[-5:]],
+        "target": [[item.etag, item.size, item.marker] for item in pair.target[-5:]],
+        "versions": [len(pair.source), len(pair.target)],
+    }
+    if not pair.target:
+        text = f"{shown(pair.key)}: missing at the target"
+        return Finding(address, name(entry), "missing", text, "run `rehost apply` again", evidence=evidence)
+    what = "its versions differ" if len(pair.source) != len(pair.target) else "size or ETag differ"
+    return Finding(
+        address, name(entry), "different", f"{shown(pair.key)}: {what}", "run `rehost apply` again", evidence=evidence
+    )
+
+
+def _deep(
+    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum
+) -> list[Finding]:
+    if not portion:
+        return []
+    found = runner.run(_look(job, tier, portion))
+    tally.verified += len(portion) - len({finding.feature for finding in found})
+    return found
+
+
+async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]]) -> list[Finding]:
+    found: list[Finding] = []
+    items = iter(portion)
+    async with session(job.knobs) as http:
+        most = job.knobs.in_flight
+        source = Store(job.source, job.source_bucket, http, Gate(most, most), job.knobs)
+        target = Store(job.target, job.target_bucket, http, Gate(most, most), job.knobs)
+
+        async def work() -> None:
+            for mine, theirs in items:
+                try:
+                    differs = await _meta(source, target, mine, theirs)
+                    if not differs and tier == "bytes":
+                        differs = await _bytes(source, target, mine, theirs)
+                except Fault as fault:
+                    differs = fault.text
+                if differs:
+                    text = f"{shown(mine.key)}: {differs}"
+                    found.append(Finding(job.address, name(mine), "different", text, "run `rehost apply` again"))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(most):
+                group.create_task(work())
+    return found
+
+
+async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry) -> str:
+    here, there = [await _head(store, entry) for store, entry in ((source, mine), (target, theirs))]
+    a, b = headers.kept(here), headers.kept(there)
+    wrong = sorted(header for header in a.keys() | b.keys() if a.get(header) != b.get(header))
+    if wrong:
+        return f"headers differ: {', '.join(wrong)}"
+    if headers.tags(here) != headers.tags(there):
+        return "tags differ"
+    if headers.tags(here) and await read_tags(source, mine) != await read_tags(target, theirs):
+        return "tags differ"
+    return ""
+
+
+async def _head(store: Store, entry: Entry) -> dict[str, str]:
+    query, pinned = pin(entry)
+    found, _ = await persist(lambda: store.read("HEAD", entry.key, query=query, headers=pinned), store)
+    return dict(found)
+
+
+async def _bytes(source: Store, target: Store, mine: Entry, theirs: Entry) -> str:
+    there = await persist(lambda: _digests(target, theirs), target)
+    if is_single(mine.etag) and there[0] == mine.etag:
+        return ""
+    here = await persist(lambda: _digests(source, mine), source)
+    return "" if here == there else "the bytes differ"
+
+
+async def _digests(store: Store, entry: Entry) -> tuple[str, str]:
+    query, pinned = pin(entry)
+    first, second = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    async with store.call("GET", entry.key, query=query, headers=pinned) as answer:
+        async for chunk in answer.content.iter_chunked(store.knobs.chunk):
+            first.update(chunk)
+            second.update(chunk)
+    return first.hexdigest(), second.hexdigest()

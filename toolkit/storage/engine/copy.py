@@ -1,0 +1,273 @@
+"""Copy one object: read it once, write it once, believe only digests.
+
+Enters: a row of a manifest and the two stores. Leaves: :class:`Copied`. Raises
+:class:`~toolkit.storage.engine.faults.Fault` when the object cannot be brought over.
+
+A single-part object is proven when the MD5 of the bytes read equals the source's ETag and the ETag
+that the target computed. Small bodies are held whole and sent with Content-MD5. Large ones stream;
+their last chunk is held back until the digest is known, so a corrupt read never becomes visible at
+the target. Objects made of parts are copied in ``parts``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+from toolkit.storage.engine import headers as kept
+from toolkit.storage.engine.digest import content_md5, is_single, md5
+from toolkit.storage.engine.faults import Fault, from_exception
+from toolkit.storage.engine.gate import Hold
+from toolkit.storage.engine.http import Store, persist
+from toolkit.storage.model import Entry, Knobs, Written, shown
+
+
+class Copied(NamedTuple):
+    """What became of one row. ``note`` names what a person should know, if anything."""
+
+    done: Written
+    note: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What every copy of a shard shares."""
+
+    source: Store
+    target: Store
+    hold: Hold
+    knobs: Knobs
+    opened: Callable[[bytes, str], None]  # told of each multipart upload before its first part
+    create_only: bool = False  # nothing may be there yet; the target refuses the PUT if something is
+
+    @property
+    def only_new(self) -> dict[str, str]:
+        """The header that keeps an object safe that appeared after the target was listed."""
+        return {"If-None-Match": "*"} if self.create_only else {}
+
+
+class Trust(NamedTuple):
+    """What the headers of a source object say about it."""
+
+    etag: str
+    size: int
+    trusted: bool  # its ETag is the MD5 of its bytes
+    send: dict[str, str]
+    tags: int
+
+
+def pin(entry: Entry) -> tuple[list[tuple[str, str | bytes]], dict[str, str]]:
+    """Return the query and headers that read exactly this version with exactly this content."""
+    query: list[tuple[str, str | bytes]] = [("versionId", entry.version)] if entry.version else []
+    return query, {"If-Match": f'"{entry.etag}"'}
+
+
+def judge(entry: Entry, store: Store, headers: Mapping[str, str], size: int) -> Trust:
+    """Read the headers of an answer to GET or HEAD and hold them against the listing."""
+    etag = headers.get("ETag", "").strip('"')
+    if etag != entry.etag:
+        raise Fault("changed", store.where, f"{shown(entry.key)} has changed since it was listed")
+    if size != entry.size:
+        raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes listed, {size} announced")
+    trusted = is_single(etag) and kept.digest_is_md5(headers)
+    return Trust(etag, size, trusted, kept.sendable(headers, store.where), kept.tags(headers))
+
+
+async def copy_marker(lane: Lane, entry: Entry) -> Copied:
+    """Write a delete marker."""
+
+    async def put() -> str:
+        headers, _ = await lane.target.read("DELETE", entry.key)
+        return headers.get("x-amz-version-id", "")
+
+    version = await persist(put, lane.target)
+    return Copied(Written(entry.key, entry.version, "", version, "", 0, True))
+
+
+async def copy_small(lane: Lane, entry: Entry) -> Copied:
+    """Copy a body that fits in memory: one GET, one PUT."""
+    held = await lane.hold.take(entry.size)
+    try:
+        trust, body = await persist(lambda: read_whole(lane, entry), lane.source)
+        digest = md5(body)
+        note = ""
+        if not trust.trusted:
+            note = await _read_twice(lane, entry, digest.hexdigest())
+        send = {**trust.send, **lane.only_new, "Content-MD5": content_md5(digest.digest())}
+        send |= await tag_header(lane, entry, trust)
+        done = await persist(lambda: _put(lane, entry, send, body, digest.hexdigest()), lane.target)
+    finally:
+        await lane.hold.give(held)
+    return Copied(done, note, "its ETag is no MD5: read twice and compared" if note else "")
+
+
+async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes]:
+    """GET one object whole, and check its size and, where it can be trusted, its ETag."""
+    query, pinned = pin(entry)
+    async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
+        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
+        body = await answer.read()
+    if len(body) != entry.size:
+        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read")
+    if trust.trusted and md5(body).hexdigest() != trust.etag:
+        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag")
+    return trust, body
+
+
+async def _read_twice(lane: Lane, entry: Entry, first: str) -> str:
+    """Where no ETag can be trusted, read again and compare."""
+
+    async def again() -> None:
+        _, body = await read_whole(lane, entry)
+        if md5(body).hexdigest() != first:
+            raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
+
+    await persist(again, lane.source)
+    return "double-read"
+
+
+async def _put(lane: Lane, entry: Entry, send: Mapping[str, str], body: bytes, digest: str) -> Written:
+    headers, _ = await lane.target.read("PUT", entry.key, headers=send, body=body)
+    return await confirm(lane, entry, headers, digest)
+
+
+async def confirm(lane: Lane, entry: Entry, headers: Mapping[str, str], expected: str) -> Written:
+    """Compare the ETag that the target computed; take back what it stored wrongly."""
+    etag = headers.get("ETag", "").strip('"')
+    version = headers.get("x-amz-version-id", "")
+    if etag != expected:
+        await withdraw(lane, entry.key, version)
+        raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: the target stored other bytes than were sent")
+    return Written(entry.key, entry.version, entry.etag, version, etag, entry.size, False)
+
+
+async def withdraw(lane: Lane, key: bytes, version: str) -> None:
+    """Remove the version we just wrote wrongly. Without a version id the next try overwrites it."""
+    if version and version != "null":
+        await persist(lambda: lane.target.read("DELETE", key, query=[("versionId", version)]), lane.target)
+
+
+async def tag_header(lane: Lane, entry: Entry, trust: Trust) -> dict[str, str]:
+    """Read the tags of an object that says it has some, as the header of its PUT."""
+    if not trust.tags:
+        return {}
+    found = await read_tags(lane.source, entry)
+    return {"x-amz-tagging": tag_query(found)}
+
+
+async def read_tags(store: Store, entry: Entry) -> list[tuple[str, str]]:
+    """Return the tags of one object version."""
+    query: list[tuple[str, str | bytes]] = [("tagging", ""), *pin(entry)[0]]
+    _, body = await persist(lambda: store.read("GET", entry.key, query=query), store)
+    return parse_tags(body)
+
+
+def parse_tags(body: bytes) -> list[tuple[str, str]]:
+    """Read a tag set."""
+    if b"<!" in body:
+        raise Fault("refused", "tags", "a declaration stands where a tag set should be")
+    root = ElementTree.fromstring(body)  # noqa: S314 - without declarations there are no entities to expand
+    found = []
+    for tag in (node for node in root.iter() if node.tag.rpartition("}")[2] == "Tag"):
+        values = {node.tag.rpartition("}")[2]: node.text or "" for node in tag}
+        found.append((values.get("Key", ""), values.get("Value", "")))
+    return sorted(found)
+
+
+def tag_query(found: list[tuple[str, str]]) -> str:
+    """Return tags as x-amz-tagging wants them."""
+    return urlencode(found)
+
+
+class Stream:
+    """The body of a streamed PUT: hashes what passes and holds back the last chunk until it is proven."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], size: int, expected: str, where: str) -> None:
+        self._chunks = chunks
+        self._size = size
+        self._expected = expected
+        self._where = where
+        self.digest = ""
+        self.fault: Fault | None = None
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the chunks; raise before the last one when size or digest are wrong."""
+        running, seen, last = md5(), 0, b""
+        try:
+            async for chunk in self._chunks:
+                running.update(chunk)
+                seen += len(chunk)
+                if last:
+                    yield last
+                last = chunk
+            self.digest = running.hexdigest()
+            if seen != self._size:
+                raise Fault("corrupt", self._where, f"{self._size} bytes expected, {seen} read")  # noqa: TRY301
+            if self._expected and self.digest != self._expected:
+                raise Fault("corrupt", self._where, "the bytes read do not match the ETag")  # noqa: TRY301
+        except Fault as fault:
+            self.fault = fault
+            raise
+        except Exception as exc:
+            self.fault = from_exception(self._where, exc)
+            raise self.fault from exc
+        if last:
+            yield last
+
+
+async def copy_large(lane: Lane, entry: Entry) -> Copied:
+    """Copy a large single-part object in one stream from GET to PUT."""
+    return await persist(lambda: _stream(lane, entry), lane.source, lane.target)
+
+
+async def _stream(lane: Lane, entry: Entry) -> Copied:
+    query, pinned = pin(entry)
+    async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
+        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
+        send = {
+            **trust.send,
+            **lane.only_new,
+            **await tag_header(lane, entry, trust),
+            "Content-Length": str(entry.size),
+        }
+        stream = Stream(
+            answer.content.iter_chunked(lane.knobs.chunk),
+            entry.size,
+            trust.etag if trust.trusted else "",
+            lane.source.where,
+        )
+        try:
+            headers, _ = await lane.target.read("PUT", entry.key, headers=send, body=stream.body())
+        except Fault as fault:
+            raise (stream.fault or fault) from fault
+        done = await confirm(lane, entry, headers, stream.digest)
+    if trust.trusted:
+        return Copied(done)
+    await _hash_again(lane, entry, stream.digest)
+    return Copied(done, "double-read", "its ETag is no MD5: read twice and compared")
+
+
+async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
+    query, pinned = pin(entry)
+    running = md5()
+    async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
+        async for chunk in answer.content.iter_chunked(lane.knobs.chunk):
+            running.update(chunk)
+    if running.hexdigest() != first:
+        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
+
+
+async def look_again(store: Store, entry: Entry) -> Entry:
+    """Return the entry as it is now (an unversioned object that changed after it was listed)."""
+    headers, _ = await persist(lambda: store.read("HEAD", entry.key), store)
+    etag = headers.get("ETag", "").strip('"')
+    length = headers.get("Content-Length", "")
+    if not re.fullmatch(r"[0-9]+", length):
+        raise Fault("refused", store.where, f"{shown(entry.key)}: HEAD names no length")
+    version = headers.get("x-amz-version-id", "") if entry.version else ""
+    return entry._replace(etag=etag, size=int(length), version=version)

@@ -1,0 +1,163 @@
+"""What can go wrong with one request, told apart by who must act: nobody (retry), us, or a person.
+
+Enters: an HTTP status with the store's XML error body, or a transport exception. Leaves: a
+:class:`Fault`, whose ``kind`` decides (see facts of the fault matrix in docs/reference/storage.md),
+and :func:`as_error`, which turns it into the public error tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from typing import Literal
+
+import aiohttp
+
+from toolkit.errors import (
+    AuthError,
+    Conflict,
+    NeedsHuman,
+    NotFound,
+    Paused,
+    Refused,
+    RehostError,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
+
+Kind = Literal[
+    "retry",  # transient: try again with jitter
+    "throttle",  # asked to slow down: fewer requests at once, then again
+    "corrupt",  # bytes are not what the digest says: read again
+    "unreachable",  # no connection at all
+    "credentials",  # wrong, deleted or expired keys, suspended account
+    "denied",  # this request is not allowed
+    "skew",  # clocks differ too much
+    "gone",  # the object is not there (any more)
+    "changed",  # If-Match failed
+    "archived",  # must be restored first
+    "no-bucket",
+    "full",  # quota or space
+    "tls",
+    "unsupported",
+    "refused",  # any other answer of the 400 range
+]
+RETRIED: frozenset[Kind] = frozenset({"retry", "throttle", "corrupt", "unreachable"})
+#: The whole side is affected: stop leasing shards instead of failing objects one by one.
+FATAL: frozenset[Kind] = frozenset({"credentials", "skew", "no-bucket", "full", "tls", "unreachable", "throttle"})
+
+_CODES: dict[str, Kind] = {
+    "SlowDown": "throttle",
+    "ServiceUnavailable": "throttle",
+    "TooManyRequests": "throttle",
+    "RequestLimitExceeded": "throttle",
+    "Throttling": "throttle",
+    "ThrottlingException": "throttle",
+    "InternalError": "retry",
+    "RequestTimeout": "retry",
+    "OperationAborted": "retry",
+    "BadDigest": "corrupt",
+    "IncompleteBody": "retry",
+    "InvalidAccessKeyId": "credentials",
+    "SignatureDoesNotMatch": "credentials",
+    "ExpiredToken": "credentials",
+    "InvalidToken": "credentials",
+    "TokenRefreshRequired": "credentials",
+    "AccountProblem": "credentials",
+    "AllAccessDisabled": "credentials",
+    "UserSuspended": "credentials",
+    "NotSignedUp": "credentials",
+    "RequestTimeTooSkewed": "skew",
+    "AccessDenied": "denied",
+    "NoSuchBucket": "no-bucket",
+    "NoSuchKey": "gone",
+    "NoSuchVersion": "gone",
+    "PreconditionFailed": "changed",
+    "InvalidObjectState": "archived",
+    "QuotaExceeded": "full",
+    "InsufficientCapacity": "full",
+    "NotImplemented": "unsupported",
+    "NoSuchUpload": "retry",
+}
+_STATUS: dict[int, Kind] = {
+    401: "credentials",
+    403: "denied",
+    404: "gone",
+    405: "gone",  # a GET of a delete marker
+    408: "retry",
+    412: "changed",
+    429: "throttle",
+    500: "retry",
+    501: "unsupported",
+    502: "retry",
+    503: "throttle",
+    504: "retry",
+    507: "full",
+}
+
+
+class Fault(RehostError):
+    """One request of the data plane failed; ``kind`` says what that means."""
+
+    def __init__(self, kind: Kind, where: str, text: str, *, status: int = 0, code: str = "") -> None:
+        super().__init__(f"{where}: {text}")
+        self.kind = kind
+        self.where = where
+        self.status = status
+        self.code_name = code
+
+
+def from_answer(where: str, status: int, body: bytes) -> Fault:
+    """Judge an error answer. The body is untrusted: only its code and message are looked at."""
+    code = _tag(body, "Code")
+    message = _tag(body, "Message") or f"HTTP {status}"
+    kind = _CODES.get(code) or _STATUS.get(status) or ("retry" if status >= 500 else "refused")
+    return Fault(kind, where, f"{code or 'error'} ({status}): {message[:300]}", status=status, code=code)
+
+
+def from_exception(where: str, exc: Exception) -> Fault:
+    """Judge what the transport raised."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError | ssl.SSLError):
+        return Fault("tls", where, f"TLS was refused: {exc}")
+    if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Fault("unreachable", where, f"no connection: {exc}")
+    if isinstance(exc, asyncio.TimeoutError):
+        return Fault("retry", where, "no byte within the read timeout")
+    return Fault("retry", where, f"{type(exc).__name__}: {exc}")
+
+
+#: What a request may raise that is the network's doing, not ours.
+TRANSPORT: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ssl.SSLError)
+
+
+def as_error(fault: Fault) -> RehostError:
+    """Return the public error for a fault that stops the work."""
+    text = fault.text
+    match fault.kind:
+        case "credentials" | "denied":
+            return AuthError(text, "check the credentials of this provider and whether its account is still open")
+        case "skew":
+            return Refused(text, "set the clock of this machine (NTP), then run again")
+        case "no-bucket" | "gone":
+            return NotFound(text, "check the bucket's name and region")
+        case "full":
+            return NeedsHuman(text, "raise the quota or free space at this store, then run again")
+        case "throttle":
+            return Throttled(text, "run again later, or with fewer requests in flight")
+        case "unreachable":
+            return Unreachable(text, "check the endpoint, the network and whether the store runs")
+        case "tls":
+            return Refused(text, "fix the store's certificate; verification cannot be switched off")
+        case "changed":
+            return Conflict(text, "the object changes while it is copied; run again")
+        case "unsupported":
+            return Unsupported(text, "this store cannot do that; see `rehost assess`")
+        case _:
+            return Paused(text, "run the same command again; finished work is kept")
+
+
+def _tag(body: bytes, name: str) -> str:
+    found = re.search(rb"<%b>([^<]*)</%b>" % (name.encode(), name.encode()), body)
+    return found.group(1).decode("utf-8", "replace").strip() if found else ""

@@ -1,0 +1,286 @@
+"""Work through one shard: rows in, bytes at the target, proof on disk, then the cursor moves.
+
+Enters: a shard's manifest rows and a lease. Leaves: the target's objects, the shard's log and the
+lease's commits. The order is fixed: intention on disk, object at the target and proven, result on
+disk, cursor committed. A crash repeats at most the open batches.
+
+Raises the public error of a fault that concerns a whole side (credentials, space, no connection);
+what concerns one object becomes a :class:`~toolkit.model.Finding` in the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from toolkit.errors import Paused
+from toolkit.families import Lease
+from toolkit.model import Finding
+from toolkit.storage.engine import manifest, report, shardlog
+from toolkit.storage.engine.copy import Lane
+from toolkit.storage.engine.faults import FATAL, Fault, as_error
+from toolkit.storage.engine.gate import Gate, Hold
+from toolkit.storage.engine.http import Store, session
+from toolkit.storage.engine.one import CONFLICT, copy_row, written_before
+from toolkit.storage.engine.parts import abort
+from toolkit.storage.model import DataPlane, Knobs, Row, Written
+
+_LOOK_BACK = 50
+_DENIED_MOST = 20
+
+Tick = Callable[[int, int], None]
+Numbered = tuple[int, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One bucket to copy: both doors and how."""
+
+    address: str
+    source: DataPlane
+    source_bucket: str
+    target: DataPlane
+    target_bucket: str
+    versions: bool
+    create_only: bool  # the target honours If-None-Match on PUT
+    run: Path
+    knobs: Knobs
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is remembered between shards about how fast each side may be asked."""
+
+    source: float
+    target: float
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one row."""
+
+    number: int
+    size: int
+    written: Written | None
+    finding: Finding | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows ``[start, stop)`` under way together."""
+
+    start: int
+    stop: int
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.results) == self.stop - self.start
+
+
+def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
+    """Copy the rows of one shard from the lease's cursor on; ``tick`` gets objects and bytes done."""
+    try:
+        asyncio.run(_run(job, lease, pace, tick))
+    except BaseExceptionGroup as several:
+        raise _first(several) from several
+    except Fault as fault:
+        raise as_error(fault) from fault
+    if lease.cursor >= lease.shard.stop:
+        shardlog.seal(job.run, lease.shard.id)
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = several
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return as_error(found) if isinstance(found, Fault) else found
+
+
+async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
+    told = shardlog.story(job.run, lease.shard.id)
+    log = shardlog.ShardLog(job.run, lease.shard.id)
+
+    def opened(key: bytes, upload: str) -> None:
+        log.upload(key, upload)
+        log.sync()
+
+    try:
+        async with session(job.knobs) as http:
+            gates = Gate(pace.source, job.knobs.in_flight), Gate(pace.target, job.knobs.in_flight)
+            source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
+            target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
+            lane = Lane(source, target, Hold(job.knobs.hold), job.knobs, opened, job.create_only)
+            try:
+                for key, upload in told.uploads:
+                    await abort(target, key, upload)
+                await _Shard(job, lease, log, lane, tick).work(told)
+            finally:
+                pace.source, pace.target = gates[0].limit, gates[1].limit
+                pace.retries += gates[0].retries + gates[1].retries
+    finally:
+        log.close()
+
+
+class _Shard:
+    """One shard under way: its open batches, and how often we were refused lately."""
+
+    def __init__(self, job: Job, lease: Lease, log: shardlog.ShardLog, lane: Lane, tick: Tick) -> None:
+        self._job = job
+        self._lease = lease
+        self._log = log
+        self._lane = lane
+        self._tick = tick
+        self._open: deque[Batch] = deque()
+        self._closed = asyncio.Event()
+        self._denied: deque[bool] = deque(maxlen=_LOOK_BACK)
+        self._queue: asyncio.Queue[tuple[Batch, list[Numbered]] | None] = asyncio.Queue(job.knobs.in_flight)
+
+    async def work(self, told: shardlog.Story) -> None:
+        """Run the rows through as many workers as requests are allowed at once."""
+        path = self._job.run / self._lease.shard.manifest
+        beat = asyncio.create_task(self._beat())
+        try:
+            before = await self._before(path, told)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._guard(beat))
+                workers = [group.create_task(self._worker(before)) for _ in range(self._job.knobs.in_flight)]
+                await self._feed(_slice(path, self._lease.cursor, self._lease.shard.stop))
+                await asyncio.gather(*workers)
+                beat.cancel()
+        finally:
+            beat.cancel()
+            self._keep()
+
+    async def _before(self, path: Path, told: shardlog.Story) -> dict[int, Written]:
+        """Return the rows that an earlier attempt has written: by its log, or by the target itself."""
+        known = dict(told.wrote)
+        if not self._job.versions:
+            return known  # writing an unversioned object again changes nothing
+        unsure = {number for number in told.intents if number not in known}
+        if unsure:
+            rows = _slice(path, self._lease.shard.start, self._lease.shard.stop)
+            for _, group in groupby(rows, key=lambda item: item[1].entry.key):
+                of_key = list(group)
+                if any(number in unsure for number, _ in of_key):
+                    known |= await written_before(self._lane.target, of_key)
+        return known
+
+    async def _feed(self, rows: Iterable[Numbered]) -> None:
+        last = None
+        for of_batch in _batches(rows, self._job.knobs.batch_rows):
+            # A key with more versions than a batch goes on only when its earlier ones are written.
+            most = 0 if of_batch[0][1].entry.key == last else 1
+            while len(self._open) > most:
+                self._closed.clear()
+                await self._closed.wait()
+            last = of_batch[-1][1].entry.key
+            batch = Batch(of_batch[0][0], of_batch[-1][0] + 1)
+            self._log.intent(batch.start, batch.stop)
+            self._log.sync()
+            self._open.append(batch)
+            for _, group in groupby(of_batch, key=lambda item: item[1].entry.key):
+                await self._queue.put((batch, list(group)))
+        for _ in range(self._job.knobs.in_flight):
+            await self._queue.put(None)
+
+    async def _worker(self, before: dict[int, Written]) -> None:
+        while (item := await self._queue.get()) is not None:
+            batch, of_key = item
+            # All versions of a key go through one worker, one after another: their order is the point.
+            for number, row in of_key:
+                if number in before:
+                    batch.results.append(Result(number, row.entry.size, before[number], None))
+                else:
+                    batch.results.append(await self._row(number, row))
+            self._commit()
+
+    async def _row(self, number: int, row: Row) -> Result:
+        if row.work == "conflict":
+            return Result(number, 0, None, report.conflict(self._job.address, row))
+        try:
+            copied = await copy_row(self._lane, row)
+        except Fault as fault:
+            if fault.kind in FATAL:
+                raise
+            self._breaker(fault)
+            if fault.code_name == CONFLICT:
+                return Result(number, 0, None, report.conflict(self._job.address, row))
+            return Result(number, 0, None, report.failed(self._job.address, row.entry, fault))
+        self._denied.append(False)
+        note = report.noted(self._job.address, row.entry, copied.note, copied.text) if copied.note else None
+        return Result(number, copied.done.size, copied.done, note)
+
+    def _breaker(self, fault: Fault) -> None:
+        """Many refusals close together are a suspended account, not many forbidden objects."""
+        self._denied.append(fault.kind == "denied")
+        if sum(self._denied) >= _DENIED_MOST:
+            raise Paused(
+                f"{fault.where} refuses almost every request ({fault.text})",
+                "nothing is lost: finished work is kept. Check whether the account was suspended and whether the"
+                " credentials still hold, then run the same command again",
+            ) from fault
+
+    def _commit(self) -> None:
+        while self._open and self._open[0].complete:
+            batch = self._open[0]
+            self._write(batch)
+            done = [result for result in batch.results if result.written is not None]
+            self._lease.commit(
+                batch.stop,
+                done=len(done),
+                size=sum(result.size for result in done),
+                exceptions=[result.finding for result in batch.results if result.finding is not None],
+            )
+            self._open.popleft()
+            self._closed.set()
+            self._tick(len(done), sum(result.size for result in done))
+
+    def _write(self, batch: Batch) -> None:
+        for result in batch.results:
+            if result.written is not None:
+                self._log.wrote(result.number, result.written)
+        self._log.sync()
+
+    def _keep(self) -> None:
+        """On the way out for whatever reason: what is proven but not committed is not done again."""
+        for batch in self._open:
+            self._write(batch)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._job.knobs.heartbeat)
+            self._lease.heartbeat()
+
+    @staticmethod
+    async def _guard(beat: asyncio.Task[None]) -> None:
+        """A lost lease ends the shard at once."""
+        try:
+            await beat
+        except asyncio.CancelledError:
+            if not beat.cancelled():
+                raise
+
+
+def _slice(path: Path, start: int, stop: int) -> Iterator[Numbered]:
+    for number, row in enumerate(manifest.rows(path)):
+        if number >= stop:
+            return
+        if number >= start:
+            yield number, row
+
+
+def _batches(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
+    batch: list[Numbered] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == most:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,431 @@
+"""The storage family: buckets and what is in them, between any two S3-compatible stores.
+
+Enters: a driver for each side and the run folder. Leaves: resources ``storage/bucket/<slug>`` and
+``storage/objects/<slug>``, changes, shards, findings. The objects of a bucket are one ``copy``
+change (up to four where null versions stand inside histories, see ``engine.compare``); what is
+missing or different is found by comparing both listings, so a second run is the resume, and a third
+the delta. Raises the public error tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from toolkit.errors import AuthError, Conflict, NotFound, Unsupported
+from toolkit.families import Lease, OldSide, Progress, Shard
+from toolkit.model import (
+    Abilities,
+    Change,
+    Endpoint,
+    Finding,
+    Json,
+    NotSeen,
+    Phase,
+    Resource,
+    Seen,
+    Side,
+    State,
+    Tally,
+    Verdict,
+    split,
+)
+from toolkit.storage import assess as verdicts
+from toolkit.storage import dependence as traces
+from toolkit.storage import names
+from toolkit.storage.engine import check, gather, purge, work
+from toolkit.storage.model import ROUNDS, Knobs, Round
+from toolkit.storage.protocol import Driver, Versioning
+
+_BUCKET = "storage/bucket/"
+_OBJECTS = "storage/objects/"
+#: The versioning state under which each round writes.
+_STATE: Mapping[Round, Versioning] = {
+    "null-first": "suspended",
+    "main": "enabled",
+    "null-last": "suspended",
+    "after-null": "enabled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What names stood for the old store, and what they become."""
+
+    source: tuple[str, ...] = ()  # host names or addresses of the old endpoint
+    target: tuple[str, ...] = ()  # addresses of the new store
+
+
+class StorageFamily:
+    """One move of buckets."""
+
+    name = "storage"
+
+    def __init__(
+        self,
+        *,
+        source: Driver | None,
+        target: Driver | None,
+        workspace: Path,
+        tick: Callable[[Progress], None],
+        source_hosts: tuple[str, ...] = (),
+        target_addresses: tuple[str, ...] = (),
+        knobs: Knobs | None = None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._run = workspace
+        self._tick = tick
+        self._hosts = Hosts(source_hosts, target_addresses)
+        self._knobs = knobs or Knobs()
+        self._paces: dict[str, work.Pace] = {}
+        self._done: dict[str, int] = {}
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, side: Side, wanted: State | None) -> Iterator[Resource | NotSeen]:
+        """Yield the buckets of one side; for a desired state also whether their content has a home."""
+        driver = self._source if side == "source" else self._target
+        if driver is None:
+            return
+        if wanted is None:
+            listed = {container.name: container.extra for container in driver.iterate_containers()}
+            for slug, name in names.slugs(listed):
+                yield self._bucket(driver, _BUCKET + slug, name, dict(listed[name]), config=True)
+            return
+        for addr, resource in wanted.items():
+            if addr.startswith(_BUCKET):
+                name = str(resource.body["name"])
+                if driver.ex_exists(name):
+                    yield self._bucket(driver, addr, name, {}, config=side == "source")
+            elif addr.startswith(_OBJECTS) and driver.ex_exists(str(resource.body["bucket"])):
+                yield Resource(addr, dict(resource.body), resource.provider, str(resource.body["bucket"]))
+
+    def _bucket(
+        self, driver: Driver, addr: str, name: str, extra: dict[str, Json], *, config: bool
+    ) -> Resource | NotSeen:
+        try:
+            facts: dict[str, Json] = {"region": driver.ex_bucket_region(name), **extra}
+            if config:
+                facts["config"] = driver.ex_read_bucket(name)
+            return Resource(addr, {"name": name, "versioning": driver.ex_versioning(name)}, "", name, facts)
+        except AuthError as exc:
+            return NotSeen(addr, exc.text)
+
+    def probe(self, side: Side) -> Abilities:
+        """Return what a side is assumed to do, by its kind."""
+        driver = self._source if side == "source" else self._target
+        if driver is None:
+            return Abilities("none")
+        return Abilities(driver.kind, frozenset(), driver.ex_capabilities())
+
+    def assess(self, resource: Resource, abilities: Abilities) -> Iterator[Verdict]:
+        """Judge every feature of a bucket."""
+        yield from verdicts.assess(resource, self._source.kind if self._source else "*", abilities)
+
+    def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
+        """Yield the bucket as it must be at the target, and its content as a resource of its own."""
+        del moved  # no bucket body names another resource yet
+        if not resource.address.startswith(_BUCKET):
+            yield resource
+            return
+        name = names.new_name(resource)
+        versioning = str(resource.body.get("versioning", "off"))
+        if self._target is not None and "versioning" not in self._target.ex_capabilities():
+            versioning = "off"
+        facts = {**resource.facts, "source": str(resource.body["name"])}
+        yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
+        body = {"bucket": name, "versions": versioning != "off"}
+        kept: dict[str, Json] = {key: facts[key] for key in ("source", "region") if key in facts}
+        yield Resource(_OBJECTS + _tail(resource.address), body, resource.provider, name, kept)
+
+    def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
+        """Yield every name under which a bucket, or the old service, was reached."""
+        if not resource.address.startswith(_BUCKET):
+            return
+        new = self._hosts.target or self._target_host()
+        bucket, region = names.source_name(resource), str(resource.facts.get("region") or "us-east-1")
+        old: list[str] = []
+        if self._source is None or self._source.kind == "aws":
+            old += [*names.aws_hosts(bucket, region), *names.aws_service_hosts(region)]
+        for host in self._hosts.source:
+            link = names.as_endpoint(resource.address, host, new)
+            old += [host] if link.kind != "hostname" else [host, f"{bucket}.{host}"]
+        for host in dict.fromkeys(old):
+            yield names.as_endpoint(resource.address, host, new)
+
+    def _target_host(self) -> tuple[str, ...]:
+        if self._target is None:
+            return ()
+        return (urlsplit(self._target.ex_data_plane().endpoint).hostname or "",)
+
+    # -- planning --------------------------------------------------------------------------------
+
+    def diff(self, desired: State, existing: State) -> Iterator[Change]:
+        """Yield what makes the target hold the desired buckets and all they contain."""
+        for addr, want in desired.items():
+            if addr.startswith(_BUCKET):
+                objects = desired.get(_OBJECTS + _tail(addr))
+                yield from self._bucket_changes(want, objects, existing.get(addr))
+            elif addr.startswith(_OBJECTS) and _BUCKET + _tail(addr) not in desired:
+                yield from self._copies(want, addr in existing, ())
+
+    def _bucket_changes(self, want: Resource, objects: Resource | None, have: Resource | None) -> Iterator[Change]:
+        copies = list(self._copies(objects, have is not None, ())) if objects is not None else []
+        wanted = str(want.body["versioning"])
+        state = str(have.body["versioning"]) if have is not None else "off"
+        needs: tuple[str, ...] = ()
+        if have is None:
+            # Null versions that begin a history are written before versioning is switched on.
+            first = wanted if not copies or _round(copies[0].address) != "null-first" else "off"
+            create = Change(want.address, "create", None, _versioned(want, first), data=True)
+            yield create
+            needs, state = (create.id,), first
+        for copy in copies:
+            change = replace(copy, needs=needs)
+            yield change
+            needs = (change.id,)
+            if objects is not None and objects.body["versions"]:
+                state = _STATE[_round(copy.address)]
+        if state != wanted and wanted != "off":
+            yield Change(want.address, "update", _versioned(want, state), want, needs=needs)
+        elif wanted == "off" and state == "enabled":
+            yield Change(want.address, "update", _versioned(want, state), _versioned(want, "suspended"), needs=needs)
+
+    def _copies(self, want: Resource, exists: bool, needs: tuple[str, ...]) -> Iterator[Change]:
+        job = self._job(want)
+        figures = {lane: gather.Figures() for lane in ROUNDS}
+        for todo in gather.todos(job, _slug(want.address), target_exists=exists):
+            for lane, row in todo.rows:
+                figures[lane].count(row)
+        for lane in ROUNDS:
+            found = figures[lane]
+            if found.objects or found.conflicts:
+                note = f"{found.conflicts:,} objects are held back: the target holds others" if found.conflicts else ""
+                counted = {"objects": found.objects, "bytes": found.size, "conflicts": found.conflicts}
+                after = replace(want, address=_lane_address(want.address, lane))
+                yield Change(after.address, "copy", None, after, needs=needs, data=True, note=note, figures=counted)
+
+    def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:
+        """Yield the final delta: what was written at the source since the last pass."""
+        if phase != "traffic":
+            return
+        for addr, want in desired.items():
+            if not addr.startswith(_OBJECTS):
+                continue
+            bucket = desired.get(_BUCKET + _tail(addr))
+            suspended = bucket is not None and bucket.body.get("versioning") == "suspended"
+            needs: tuple[str, ...] = ()
+            for lane in ("null-first", "main", "null-last") if suspended else ("main",):
+                after = replace(want, address=_lane_address(addr, lane))
+                change = Change(
+                    after.address, "copy", None, after, "traffic", needs=needs, data=True, note="the final delta"
+                )
+                yield change
+                needs = (change.id,)
+
+    # -- doing -----------------------------------------------------------------------------------
+
+    def observe(self, change: Change) -> Seen:
+        """Look at the target: for a copy, both listings are compared once more."""
+        target, want = self._to(), _after(change)
+        if change.address.startswith(_BUCKET):
+            name = str(want.body["name"])
+            if not target.ex_exists(name):
+                return "before"
+            if change.action == "create":
+                return "after"  # its versioning is the business of the copies and of the update
+            return "after" if target.ex_versioning(name) == want.body["versioning"] else "before"
+        if not target.ex_exists(str(want.body["bucket"])):
+            return "before"
+        held = False
+        for todo in gather.todos(self._job(want), _slug(change.address)):
+            for lane, row in todo.rows:
+                if lane == _round(change.address):
+                    if row.work != "conflict":
+                        return "before"
+                    held = True
+        return "other" if held else "after"
+
+    def bulk(self, change: Change) -> Iterator[Shard] | None:
+        """Return the shards of a copy, the first while the listing still goes on."""
+        if change.action != "copy":
+            return None
+        want = _after(change)
+        return gather.shards(self._job(want), _slug(change.address), _round(change.address))
+
+    def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]:
+        """Create or configure a bucket, or copy one shard (without a lease: all of them)."""
+        target, want = self._to(), _after(change)
+        if change.address.startswith(_BUCKET):
+            name, versioning = str(want.body["name"]), want.body["versioning"]
+            if change.action == "create":
+                target.ex_create_bucket(name)
+            if versioning != "off" and target.ex_versioning(name) != versioning:
+                target.ex_versioning(name, versioning)
+            return {}
+        if lease is None:
+            for shard in self.bulk(change) or ():
+                self.do(change, Unleased(shard))
+            return {}
+        job = self._job(want)
+        if job.versions and target.ex_versioning(job.target_bucket) != _STATE[_round(change.address)]:
+            self._set_state(target, job.target_bucket, _round(change.address))
+        most = float(self._knobs.in_flight)
+        pace = self._paces.setdefault(change.address, work.Pace(most, most))
+        address = _OBJECTS + _tail(change.address)
+
+        def tick(done: int, size: int) -> None:
+            self._done[address] = self._done.get(address, 0) + done
+            self._tick(Progress(self.name, address, self._done[address], None, size, pace.retries))
+
+        work.run(job, lease, pace, tick)
+        return {}
+
+    @staticmethod
+    def _set_state(target: Driver, bucket: str, lane: Round) -> None:
+        # A bucket that never had versioning writes null versions just as a suspended one does.
+        if lane == "null-first" and target.ex_versioning(bucket) == "off":
+            return
+        target.ex_versioning(bucket, _STATE[lane])
+
+    def undo(self, change: Change, *, purge: bool) -> None:
+        """Restore what was before. Data stays unless ``purge``, and even then only ours goes."""
+        target, want = self._to(), _after(change)
+        if change.address.startswith(_OBJECTS):
+            if purge and target.ex_exists(str(want.body["bucket"])):
+                _purge(self._job(want), _slug(change.address))
+            return
+        name = str(want.body["name"])
+        if not target.ex_exists(name):
+            return
+        if change.action == "create" and purge:
+            _delete_if_empty(target, name)
+        elif change.action == "update" and change.before is not None:
+            before = change.before.body["versioning"]
+            target.ex_versioning(name, "enabled" if before == "enabled" else "suspended")
+
+    # -- checking --------------------------------------------------------------------------------
+
+    def verify(self, desired: State, tier: str) -> Iterator[Finding | Tally]:
+        """Compare the target with the desired state: ``list``, ``meta`` or ``bytes``."""
+        depth: check.Tier = "bytes" if tier == "bytes" else "meta" if tier == "meta" else "list"
+        target = self._to()
+        for addr, want in desired.items():
+            if addr.startswith(_BUCKET):
+                yield from self._verify_bucket(target, want)
+                yield Tally(addr, 0, 0)
+            elif addr.startswith(_OBJECTS):
+                if target.ex_exists(str(want.body["bucket"])):
+                    job = self._job(want)
+                    yield from check.verify(job, _slug(addr), depth, source_answers=self._source is not None)
+                else:
+                    total = check.known(self._run, _slug(addr))
+                    yield Finding(
+                        addr, "bucket", "missing", "the bucket is missing at the target", "run `rehost apply`"
+                    )
+                    yield Tally(addr, total, 0)
+
+    def _verify_bucket(self, target: Driver, want: Resource) -> Iterator[Finding]:
+        name = str(want.body["name"])
+        if not target.ex_exists(name):
+            yield Finding(want.address, "bucket", "missing", f"{name} is missing at the target", "run `rehost apply`")
+            return
+        have, wanted = target.ex_versioning(name), want.body["versioning"]
+        if have != wanted and (have, wanted) != ("suspended", "off"):
+            text = f"versioning of {name} is {have}, wanted {wanted}"
+            yield Finding(want.address, "versioning", "different", text, "run `rehost apply`")
+
+    def dependence(self, desired: State, old: OldSide) -> Iterator[Finding | Tally]:
+        """Look into text objects at the target for names of the old side."""
+        target = self._to()
+        for addr, want in desired.items():
+            if addr.startswith(_OBJECTS) and target.ex_exists(str(want.body["bucket"])):
+                plane = target.ex_data_plane()
+                yield from traces.scan(addr, plane, str(want.body["bucket"]), self._knobs, old)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _to(self) -> Driver:
+        if self._target is None:
+            raise Unsupported("this move names no target for storage", "set move.storage.to in site.yaml")
+        return self._target
+
+    def _job(self, want: Resource) -> work.Job:
+        target = self._to()
+        region = str(want.facts.get("region") or "")
+        source = self._source.ex_data_plane(region) if self._source is not None else target.ex_data_plane()
+        return work.Job(
+            address=_OBJECTS + _tail(want.address),
+            source=source,
+            source_bucket=names.source_name(want),
+            target=target.ex_data_plane(),
+            target_bucket=str(want.body["bucket"]),
+            versions=bool(want.body["versions"]),
+            create_only="conditional-put" in target.ex_capabilities() and not want.body["versions"],
+            run=self._run,
+            knobs=self._knobs,
+        )
+
+
+class Unleased:
+    """A lease nobody else can take: for work that is not shared and not resumed."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.cursor = shard.start
+        self.exceptions: list[Finding] = []
+
+    def commit(self, cursor: int, *, done: int, size: int, exceptions: list[Finding]) -> None:
+        """Move the cursor."""
+        del done, size
+        self.cursor = cursor
+        self.exceptions += exceptions
+
+    def heartbeat(self) -> None:
+        """Nothing to renew."""
+
+
+def _purge(job: work.Job, slug: str) -> None:
+    purge.purge(job, slug)
+
+
+def _delete_if_empty(target: Driver, name: str) -> None:
+    try:
+        target.delete_container(target.get_container(name))
+    except Conflict:
+        return  # somebody else's objects are in it: it is not ours alone
+    except NotFound:
+        return
+
+
+def _after(change: Change) -> Resource:
+    if change.after is None:
+        raise Unsupported(f"{change.id}: storage never deletes a resource", "remove it by hand if it should go")
+    return change.after
+
+
+def _versioned(resource: Resource, versioning: str) -> Resource:
+    return replace(resource, body={**resource.body, "versioning": versioning})
+
+
+def _tail(addr: str) -> str:
+    """Return the slug as it stands in the address (escaped)."""
+    return addr.split("/")[2]
+
+
+def _slug(addr: str) -> str:
+    """Return the slug as it may stand in a file name."""
+    return split(addr)[2].replace("/", "%2F")
+
+
+def _round(addr: str) -> Round:
+    parts = addr.split("/")
+    return next((lane for lane in ROUNDS if len(parts) > 3 and lane == parts[3]), "main")
+
+
+def _lane_address(addr: str, lane: Round) -> str:
+    base = _OBJECTS + _tail(addr)
+    return base if lane == "main" else f"{base}/{lane}"
