@@ -11,6 +11,7 @@ secrets and addresses come from whoever runs the machine.
 import base64
 import gzip
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -70,12 +71,12 @@ def write_files(role: str, app: Mapping[str, bytes], *, plain: bool) -> str:
 
 
 def cloud_config(role: str, app: Mapping[str, bytes], *, plain: bool) -> str:
-    commands = "".join(f"  - [{', '.join(command)}]\n" for command in COMMANDS)
+    commands = "".join(f"  - {json.dumps(command)}\n" for command in COMMANDS)  # quoted: a bare 0750 is 488 in YAML
     return f"#cloud-config\n{write_files(role, app, plain=plain)}runcmd:\n{commands}"
 
 
 def multipart(role: str, app: Mapping[str, bytes]) -> str:
-    script = "#!/bin/sh\nset -eu\n" + "".join(" ".join(command) + "\n" for command in COMMANDS)
+    script = "#!/bin/sh\n" + "".join(" ".join(command) + "\n" for command in COMMANDS)
     parts = {
         "cloud-config": "#cloud-config\n" + write_files(role, app, plain=False),
         "x-shellscript": script,

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from .conftest import SEED, load
 
@@ -42,7 +42,7 @@ def parts(data: bytes) -> dict[str, str]:
 
 
 def config(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(parts(read(name))["text/cloud-config"])
+    found: dict[str, Any] = yaml.safe_load(parts(read(name))["text/cloud-config"])  # YAML 1.1, as cloud-init reads it
     return found
 
 
@@ -81,9 +81,10 @@ def test_user_data_starts_the_unit(name: str) -> None:
     if script:
         assert script.startswith("#!/bin/sh\n")
         subprocess.run(["sh", "-n"], input=script.encode(), check=True)
-        commands = [line.split() for line in script.splitlines()[2:]]
+        commands = [line.split() for line in script.splitlines()[1:]]
     else:
         commands = config(name)["runcmd"]
+    assert all(isinstance(word, str) for command in commands for word in command)
     assert [command[0] for command in commands] == ["useradd", "install", "systemctl", "systemctl"]
     assert commands[-1] == ["systemctl", "enable", "--now", "--no-block", "agora.service"]
 
