@@ -15,7 +15,7 @@ from toolkit.compute.drivers.ec2_errors import translated
 from toolkit.compute.drivers.ec2_read import PROVENANCE, pages, provenance, tags
 from toolkit.compute.model import Definition, Peer, digest
 from toolkit.errors import Conflict, NotFound, Unsupported
-from toolkit.model import Json, address, canonical
+from toolkit.model import Json, address, canonical, sha256_hex
 
 
 def tag_list(values: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -181,7 +181,12 @@ def write_server(ec2: Any, definition: Definition, *, image: str, subnet: str = 
             for disk in disks
         ]
     with translated():
-        return str(ec2.run_instances(**arguments)["Instances"][0]["InstanceId"])
+        made = ec2.run_instances(**arguments)["Instances"][0]
+        if made["State"]["Name"] in ("terminated", "shutting-down"):
+            # the token still stands for an instance that was removed since
+            arguments["ClientToken"] = sha256_hex(f"{definition.token}:{made['InstanceId']}".encode())
+            made = ec2.run_instances(**arguments)["Instances"][0]
+        return str(made["InstanceId"])
 
 
 def remove(ec2: Any, kind: str, ident: str) -> None:

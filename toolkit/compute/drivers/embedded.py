@@ -88,7 +88,7 @@ class EmbeddedNodeDriver(NodeDriver):  # type: ignore[misc]
         self.ex_stop(node.id)
         return True
 
-    def reboot_node(self, node: Node) -> bool:
+    def reboot_node(self, _node: Node) -> bool:
         raise errors.Unsupported("the environment of a server is not kept, so it cannot reboot", "stop and start it")
 
     def destroy_node(self, node: Node) -> bool:
