@@ -252,7 +252,7 @@ def status_health(_: Request) -> Answer:
 def look(url: str) -> bool:
     end = urlsplit(url)
     try:
-        with closing(http.client.HTTPConnection(end.netloc, timeout=2)) as connection:
+        with closing(http.client.HTTPConnection(end.netloc, timeout=5)) as connection:
             connection.request("GET", end.path or "/")
             return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
