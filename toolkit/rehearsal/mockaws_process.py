@@ -17,7 +17,7 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from toolkit.model import Json
-from toolkit.rehearsal import mockaws_s3, net
+from toolkit.rehearsal import mockaws_route53, mockaws_s3, net
 from toolkit.rehearsal.mockaws_calls import CallLog
 from toolkit.rehearsal.mockaws_control import Extra, control
 from toolkit.rehearsal.mockaws_server import Mock, serve
@@ -27,6 +27,7 @@ def build(config: dict[str, Json]) -> Mock:
     """Install the corrections this process needs and put its parts together."""
     services = config["services"]
     mockaws_s3.install()
+    mockaws_route53.install()
     extra: Extra = {}
     mock = Mock(
         CallLog(Path(config["folder"]) / "calls.jsonl"),

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from toolkit.rehearsal import faults, mockaws_s3
+from toolkit.rehearsal import faults, mockaws_route53, mockaws_s3
 from toolkit.rehearsal.mockaws_calls import Call, CallLog, identify
 from toolkit.rehearsal.mockaws_errors import Answer, account_closed, error, request_id
 
@@ -41,6 +41,7 @@ class Mock:
     services: frozenset[str] | None = None  # None = all that moto has
     rules: faults.Rules = field(default_factory=faults.Rules)
     cut_off: bool = False
+    settle: float = 0.2  # seconds until a Route 53 change is INSYNC
     app: Wsgi | None = None
     control: Control | None = None
 
@@ -122,6 +123,8 @@ def perform(mock: Mock, call: Call, environ: dict[str, Any]) -> Answer:
     try:
         if call.service == "s3":
             return mockaws_s3.handle(environ)
+        if call.service == "route53":
+            return mockaws_route53.handle(environ, settle=mock.settle)
         if mock.app is None:
             return error(call.service, 501, "NotImplemented", f"{call.service} is not served here")
         return run_wsgi(mock.app, environ)
