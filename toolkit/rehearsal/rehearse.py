@@ -104,6 +104,7 @@ def environment(aws: mockaws.MockAws, target: stage.Target, generator: ModuleTyp
         guard.ALLOW: "127.0.0.0/8,::1/128" + (f",{target.network}" if target.network else ""),
         "REHEARSAL_AWS_KEY": aws.store.access_key,
         "REHEARSAL_AWS_SECRET": aws.store.secret_key.reveal(),
+        "REHEARSAL_MACHINES_KEY": aws.hypervisor_token.reveal(),
         "AGORA_SECRET": secrets.token_hex(16),
         "AGORA_JOURNEY_ACCOUNT": f"{login}:{password}",
         "NO_COLOR": "1",

@@ -107,7 +107,7 @@ def stage(aws: MockAws, target: Target) -> Stage:
             "endpoint": aws.endpoint,
             "regions": ["us-east-1"],
             "credentials": {"key": "env:REHEARSAL_AWS_KEY", "secret": "env:REHEARSAL_AWS_SECRET"},
-            "access": {"endpoint": aws.hypervisor_url, "token": "env:REHEARSAL_MACHINES_KEY"},
+            "x-machines": {"endpoint": aws.hypervisor_url, "credentials": {"key": "env:REHEARSAL_MACHINES_KEY"}},
         },
         **target.providers,
     }

@@ -1,0 +1,328 @@
+"""The one file that picks concrete drivers: site definition in, families bound to their providers out.
+
+Add a provider: one branch in the ``_*_driver`` function of its family. Used by the command line, the
+rehearsal and the pytest plugin. Raises ``DefinitionError``, ``AuthError``, ``Unsupported``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from toolkit import aws, wire
+from toolkit.blobs import Blobs
+from toolkit.commands import Completed
+from toolkit.compute.drivers.ec2 import LosslessEC2
+from toolkit.compute.drivers.embedded import EmbeddedNodeDriver
+from toolkit.compute.family import ComputeFamily
+from toolkit.compute.model import Found
+from toolkit.database.family import DatabaseFamily
+from toolkit.dns.drivers.powerdns import LosslessPowerDNS
+from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar, RegistryRegistrar, Route53Registrar
+from toolkit.dns.drivers.route53 import LosslessRoute53
+from toolkit.dns.family import DnsFamily
+from toolkit.errors import AuthError, NotFound, Unreachable, Unsupported
+from toolkit.families import FAMILIES, Family, OldSide, Tick
+from toolkit.journeys import Answer, Fetch
+from toolkit.model import Json, Side, State
+from toolkit.providers import KINDS
+from toolkit.runs import Run
+from toolkit.secrets import credentials, resolve
+from toolkit.site import Provider, Site
+from toolkit.storage.drivers.s3 import S3Driver
+from toolkit.storage.family import StorageFamily
+
+RESOLVE_SECONDS = 2.0
+HTTP_SECONDS = 30.0
+
+
+def open_families(site: Site, run: Run, tick: Tick, *, source: bool = True) -> dict[str, Family]:
+    """Bind every family that the site moves. ``source=False`` leaves the old side alone (for prove)."""
+    blobs = Blobs(run.path / "blobs")
+    made: dict[str, Family] = {}
+    for name in FAMILIES:
+        move = site.move.get(name)
+        if move is None or not move.target:
+            continue
+        olds = [site.providers[each] for each in move.sources] if source else []
+        made[name] = _family(name, olds, site.providers[move.target], site, run.path, blobs, tick)
+    return made
+
+
+def discovery_families(provider: Provider, folder: Path, blobs: Blobs, tick: Tick) -> dict[str, Family]:
+    """Bind every family that a provider serves, as source only."""
+    families = KINDS[provider.kind].families
+    return {name: _family(name, [provider], None, None, folder, blobs, tick) for name in families}
+
+
+def discovery_provider(site: Site | None, wanted: str) -> Provider:
+    """Return the named provider of a site, or one of a kind with its default credentials."""
+    if site is not None and wanted in site.providers:
+        return site.providers[wanted]
+    if wanted in KINDS:
+        regions = ("us-east-1",) if wanted == "aws" else ()
+        return Provider(wanted, wanted, regions=regions, credentials="aws-default" if wanted == "aws" else None)
+    known = ", ".join([*(site.providers if site else ()), *KINDS])
+    raise NotFound(f"there is no provider {wanted!r}", f"choose one of: {known}")
+
+
+def provider_entries(providers: Mapping[str, Provider]) -> dict[str, dict[str, Json]]:
+    """Return providers as site.yaml spells them, for a file that does not exist yet."""
+    entries: dict[str, dict[str, Json]] = {}
+    for name, provider in providers.items():
+        entry: dict[str, Json] = {"kind": provider.kind}
+        if provider.endpoint:
+            entry["endpoint"] = provider.endpoint
+        if provider.regions:
+            entry["regions"] = list(provider.regions)
+        if provider.credentials:
+            entry["credentials"] = provider.credentials
+        entries[name] = {**entry, **provider.extra}
+    return entries
+
+
+# -- families
+
+
+def _family(
+    name: str, olds: list[Provider], new: Provider | None, site: Site | None, folder: Path, blobs: Blobs, tick: Tick
+) -> Family:
+    """Bind one family. Several old providers of one family come with the next depth: the first counts."""
+    old = olds[0] if olds else None
+    base = site.folder if site else Path()
+    if name == "storage":
+        return StorageFamily(
+            source=_storage_driver(old, base),
+            target=_storage_driver(new, base),
+            workspace=folder,
+            tick=tick,
+            source_hosts=_hosts(old),
+            target_addresses=_addresses(new),
+        )
+    if name == "dns":
+        hints = hints_of(site) if site else wire.Hints()
+        return DnsFamily(
+            source=_dns_driver(old, base),
+            target=_dns_driver(new, base),
+            workspace=folder,
+            tick=tick,
+            hints=hints,
+            target_nameservers=dict(new.extra.get("nameservers") or {}) if new else {},
+            registrar=_registrar(site, hints, base) if site else None,
+        )
+    if name == "compute":
+        return _compute_family(old, new, folder, blobs, tick, base)
+    if site is None or new is None:
+        raise Unsupported(f"{name} is not discovered", "describe the database in site.yaml under databases:")
+    return DatabaseFamily(
+        source=bool(old), workspace=folder, tick=tick, run_at=_runner(site, old, new, folder, blobs, tick), blobs=blobs
+    )
+
+
+def _compute_family(
+    old: Provider | None, new: Provider | None, folder: Path, blobs: Blobs, tick: Tick, base: Path
+) -> ComputeFamily:
+    return ComputeFamily(
+        source=_compute_driver(old, base, folder),
+        target=_compute_driver(new, base, folder),
+        workspace=folder,
+        tick=tick,
+        blobs=blobs,
+        source_kind=old.kind if old else "",
+        target_kind=new.kind if new else "",
+        pool=str(new.extra.get("pool") or "") if new else "",
+    )
+
+
+def _runner(
+    site: Site, old: Provider | None, new: Provider, folder: Path, blobs: Blobs, tick: Tick
+) -> Callable[[Side, str, list[str], bytes, float], Completed]:
+    """Return how a command is run on a server of either side.
+
+    The machines of a mocked provider are played by an embedded hypervisor (``x-machines``), which is
+    then the way to them.
+    """
+    compute = _compute_family(old, new, folder, blobs, tick, site.folder)
+    played = old.extra.get("x-machines") if old else None
+    machines = _embedded(played["endpoint"], played["credentials"], site.folder) if played else None
+
+    def run_at(side: Side, server: str, argv: list[str], stdin: bytes, timeout: float) -> Completed:
+        if side == "source" and machines is not None:
+            resource = site.resources()[server]
+            return machines.ex_exec(_ident(machines, str(resource.body["name"])), argv, stdin, timeout)
+        return compute.run_at(side, site.resources()[server], argv, stdin, timeout)
+
+    return run_at
+
+
+def _ident(driver: EmbeddedNodeDriver, name: str) -> str:
+    for found in driver.ex_read("server"):
+        if isinstance(found, Found) and found.name == name:
+            return found.id
+    raise NotFound(f"there is no machine {name}", "start it, or run `rehost discover` again")
+
+
+# -- drivers
+
+
+def _storage_driver(provider: Provider | None, base: Path) -> S3Driver | None:
+    if provider is None:
+        return None
+    if provider.kind in ("aws", "ceph", "s3"):
+        return S3Driver(
+            kind=provider.kind,
+            endpoint=provider.endpoint,
+            region=provider.regions[0] if provider.regions else "",
+            credentials=credentials(provider.credentials, base=base),
+        )
+    raise _no(provider, "storage")
+
+
+def _dns_driver(provider: Provider | None, base: Path) -> LosslessRoute53 | LosslessPowerDNS | None:
+    if provider is None:
+        return None
+    if provider.kind == "aws":
+        return LosslessRoute53(
+            endpoint=provider.endpoint or None, credentials=aws.keys(credentials(provider.credentials, base=base))
+        )
+    if provider.kind == "powerdns":
+        return LosslessPowerDNS(endpoint=provider.endpoint, credentials=credentials(provider.credentials, base=base))
+    raise _no(provider, "dns")
+
+
+def _compute_driver(provider: Provider | None, base: Path, folder: Path) -> Any:
+    if provider is None:
+        return None
+    extra = provider.extra
+    access = dict(extra.get("access") or {})
+    if isinstance(access.get("key"), str):
+        access["key"] = resolve(access["key"], base=base)
+    if provider.kind == "aws":
+        return LosslessEC2(
+            credentials(provider.credentials, base=base),
+            regions=provider.regions or ("us-east-1",),
+            endpoint=provider.endpoint,
+            images=extra.get("images"),
+            network=extra.get("network"),
+            access=access,
+        )
+    if provider.kind == "libvirt":
+        # The binding needs libvirt's C library: imported only where a libvirt host is named.
+        from toolkit.compute.drivers.libvirt import LosslessLibvirt
+
+        return LosslessLibvirt(
+            provider.endpoint,
+            folder=Path(extra.get("x-folder") or folder / "libvirt"),
+            images=extra.get("images"),
+            network=extra.get("network"),
+            access=access,
+            accelerator=str(extra.get("x-accelerator") or "qemu"),
+        )
+    if provider.kind == "embedded":
+        return _embedded(provider.endpoint, provider.credentials, base)
+    raise _no(provider, "compute")
+
+
+def _embedded(endpoint: str, reference: Any, base: Path) -> EmbeddedNodeDriver:
+    key = credentials(reference, base=base).key
+    if key is None:
+        raise AuthError("the embedded hypervisor needs a token", "name it under credentials: {key: env:NAME}")
+    return EmbeddedNodeDriver(endpoint, key)
+
+
+def _registrar(site: Site, hints: wire.Hints, base: Path) -> Registrar:
+    """Return who holds the names: ``outside.registrar`` of the site, a human if it says nothing."""
+    entry = (site.section("outside").get("registrar")) or {}
+    kind = entry.get("kind", "manual")
+    if kind == "registry":
+        return RegistryRegistrar(entry["endpoint"])
+    if kind == "route53domains":
+        provider = site.providers[entry["provider"]]
+        return Route53Registrar(
+            endpoint=provider.endpoint or None, credentials=aws.keys(credentials(provider.credentials, base=base))
+        )
+    if kind == "manual":
+        return ManualRegistrar(hints)
+    raise Unsupported(f"there is no registrar of kind {kind!r}", "choose registry, route53domains or manual")
+
+
+def _no(provider: Provider, family: str) -> Unsupported:
+    known = ", ".join(kind for kind, row in KINDS.items() if family in row.families)
+    return Unsupported(f"{provider.kind} is no provider of {family}", f"choose one of: {known}")
+
+
+# -- addresses and names
+
+
+def _hosts(provider: Provider | None) -> tuple[str, ...]:
+    host = urlsplit(provider.endpoint).hostname if provider and provider.endpoint else None
+    return (host,) if host else ()
+
+
+def _addresses(provider: Provider | None) -> tuple[str, ...]:
+    if provider is None:
+        return ()
+    return tuple(provider.extra.get("addresses") or ()) or _hosts(provider)
+
+
+def hints_of(site: Site) -> wire.Hints:
+    """Return where resolution starts: ``outside.dns``, and the name servers of the DNS target."""
+    entry = site.section("outside").get("dns") or {}
+    hosts = dict(entry.get("hosts") or {})
+    for provider in site.providers.values():
+        hosts.update(provider.extra.get("nameservers") or {})
+    return wire.Hints(tuple(entry.get("parents") or ()), hosts)
+
+
+def fetcher(site: Site) -> Fetch:
+    """Return how journeys send a request: to whatever the name resolves to, remembered for a moment."""
+    hints = hints_of(site)
+    known: dict[str, tuple[float, str]] = {}
+
+    def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        host = urlsplit(url).hostname or ""
+        at, address = known.get(host, (0.0, ""))
+        if not address or time.monotonic() - at > RESOLVE_SECONDS:
+            found = wire.addresses(host, hints)
+            if not found:
+                raise Unreachable(f"{host} has no address", "look at the zone with `rehost verify`")
+            address = found[0]
+            known[host] = (time.monotonic(), address)
+        direct = wire.Hints(hints.parents, {**hints.hosts, host: address})
+        return wire.http_request(method, url, headers=headers, body=body, hints=direct, timeout=HTTP_SECONDS)
+
+    return fetch
+
+
+def old_side(site: Site, families: Mapping[str, Family], resources: State) -> OldSide:
+    """Return everything that counts as the side that is left."""
+    outside = site.section("outside").get("old") or {}
+    olds = {name for move in site.move.values() for name in move.sources}
+    kinds = [KINDS[site.providers[name].kind] for name in sorted(olds)]
+    ends = [end for item in resources.values() for end in families[item.address.split("/", 1)[0]].endpoints(item)]
+    hosts = {end.old for end in ends if end.kind == "hostname"}
+    return OldSide(
+        kind=site.providers[min(olds)].kind if olds else "",
+        suffixes=tuple(suffix for kind in kinds for suffix in kind.suffixes),
+        addresses=(*outside.get("addresses", ()), *sorted({end.old for end in ends if end.kind in ("ipv4", "ipv6")})),
+        issuers=tuple(issuer for kind in kinds for issuer in kind.issuers),
+        endpoints=tuple(sorted({*hosts, *(h for name in olds for h in _hosts(site.providers[name]))})),
+    )
+
+
+def accounts(site: Site, run: Run) -> list[dict[str, str]]:
+    """Return the accounts that prove logs in with: a payload of JSON lines {login, password}."""
+    reference = (site.logins or {}).get("accounts")
+    if not reference:
+        return []
+    text = Blobs(run.path / "blobs").get(reference["sha256"]).decode()
+    return [dict(json.loads(line)) for line in text.splitlines() if line]
+
+
+def tls_names(site: Site) -> list[str]:
+    """Return the host names under which certificates must not be the old side's."""
+    return [name for entry in site.section("certificates").values() for name in entry.get("served", ())]
