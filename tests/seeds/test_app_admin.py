@@ -6,10 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -67,6 +69,28 @@ def test_restore_refuses_half_a_dump(web: App, tmp_path: Path) -> None:
     before = rows(tmp_path / "agora.db")
     assert web.tool("restore", dump[: len(dump) // 2]).returncode == 1
     assert rows(tmp_path / "agora.db") == before
+
+
+def test_a_restore_killed_at_any_moment_leaves_the_old_or_the_new(
+    web: App, tmp_path: Path, generate: ModuleType
+) -> None:
+    generate.database(tmp_path / "larger.db", 0.4)
+    old, new, larger = web.tool("dump").stdout, rows(tmp_path / "larger.db"), (tmp_path / "larger.db").read_bytes()
+    before = rows(tmp_path / "agora.db")
+    argv = [sys.executable, str(SEED / "app" / "agora.py"), "restore"]
+    started = time.monotonic()
+    assert web.tool("restore", larger).returncode == 0
+    whole = time.monotonic() - started
+    for part in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+        assert web.tool("restore", old).returncode == 0
+        with subprocess.Popen(argv, cwd=web.folder, env=web.environment(), stdin=subprocess.PIPE) as restoring:
+            assert restoring.stdin
+            restoring.stdin.write(larger)
+            restoring.stdin.close()
+            time.sleep(whole * part)
+            restoring.kill()
+        assert web.call("GET", "/health").status == 200
+        assert rows(tmp_path / "agora.db") in (before, new)
 
 
 def test_dumps_taken_while_people_write_are_consistent(web: App, tmp_path: Path) -> None:
