@@ -208,15 +208,12 @@ def _contradictions(report: Mapping[str, Json]) -> list[str]:
     """Exit code 0 beside a loss, a broken promise or a failed check would be a lie."""
     if report["exit_code"] != 0:
         return []
-    problems = [
-        f"exit_code 0 although {row['lost']} of {name} are lost"
-        for name, row in report["families"].items()
-        if row["lost"]
-    ]
-    problems += [
-        f"exit_code 0 although {n} is broken" for n, p in report["promises"].items() if p["status"] == "broken"
-    ]
-    problems += [f"exit_code 0 although check {c['name']} failed" for c in report["checks"] if c["status"] == "failed"]
+    lost = {name: row["lost"] for name, row in report["families"].items() if row["lost"]}
+    broken = [name for name, row in report["promises"].items() if row["status"] == "broken"]
+    failed = [row["name"] for row in report["checks"] if row["status"] == "failed"]
+    problems = [f"exit_code 0 although {count} of {name} are lost" for name, count in lost.items()]
+    problems += [f"exit_code 0 although promise {name} is broken" for name in broken]
+    problems += [f"exit_code 0 although check {name} failed" for name in failed]
     if report["verdict"] in ("dependent", "unproven"):
         problems.append(f"exit_code 0 although the verdict is {report['verdict']}")
     return problems

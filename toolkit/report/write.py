@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolkit.files import write_atomic, write_json
+from toolkit.files import write_atomic
 from toolkit.model import Json
 from toolkit.report.html import render_html
 from toolkit.report.junit import render_junit
@@ -23,6 +24,8 @@ def write(folder: Path, report: Mapping[str, Json]) -> None:
     """
     for problem in validate(report):
         _log.warning("report: %s", problem)
-    write_json(folder / "report.json", dict(report))
+    # A lone surrogate (a file name that is not UTF-8) becomes its JSON escape, and reads back as it was.
+    text = json.dumps(dict(report), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomic(folder / "report.json", text.encode("utf-8", "backslashreplace"))
     write_atomic(folder / "report.html", render_html(report).encode())
     write_atomic(folder / "junit.xml", render_junit(report).encode())
