@@ -24,7 +24,7 @@ from toolkit.model import Json, Resource, address, escape, matches
 from toolkit.site_check import meaning_troubles
 from toolkit.site_doc import SECTION_FAMILY, default_source, texts
 from toolkit.site_messages import shape_troubles
-from toolkit.site_outside import payloads
+from toolkit.site_outside import outside_troubles, payloads
 from toolkit.site_schema import BESIDE, LOOSE, MODELS, body, schema
 from toolkit.site_words import did_you_mean, duration, moment, record_key
 from toolkit.site_yaml import Node, Parsed, line_of, parse, plain
@@ -201,7 +201,11 @@ def _check(parsed: Parsed, file: Path, today: datetime.date) -> tuple[Node | Non
         if isinstance(value, dict):
             doc = filled(value)
             folder = file.parent
-            for loc, text, remedy in (*shape_troubles(doc), *meaning_troubles(doc, folder, today)):
+            for loc, text, remedy in (
+                *shape_troubles(doc),
+                *meaning_troubles(doc, today),
+                *outside_troubles(doc, folder),
+            ):
                 problems.append(Problem(str(file), line_of(root, loc), text, remedy))
         else:
             problems.append(Problem(str(file), root.line, "it is not a mapping", "begin with `rehost: 1`"))

@@ -1,7 +1,6 @@
 """What one value of a site definition cannot tell: references, payload, expiry, circles.
 
-Enters: the plain document (possibly with mistakes of shape: nothing here trusts a type), the folder it
-stands in and today's date. Leaves: troubles ``(location, text, remedy)``, all of them.
+Enters: the plain document (possibly with mistakes of shape: nothing here trusts a type) and today's date. Leaves: troubles ``(location, text, remedy)``, all of them.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ import datetime
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from toolkit.families import FAMILIES
 from toolkit.model import Json
 from toolkit.providers import KINDS
 from toolkit.site_doc import SECTION_FAMILY, default_source, entries, items, known_names, mapping, serves, texts
-from toolkit.site_outside import outside_troubles
 from toolkit.site_schema import Trouble
 from toolkit.site_words import address_trouble, is_glob, moment, record_key, show
 from toolkit.site_yaml import Loc
@@ -25,7 +22,7 @@ from toolkit.site_yaml import Loc
 _DOTTED_TYPES = ("CNAME", "NS", "PTR", "MX", "SRV", "DNAME")
 
 
-def meaning_troubles(doc: Mapping[str, Json], folder: Path, today: datetime.date) -> Iterator[Trouble]:
+def meaning_troubles(doc: Mapping[str, Json], today: datetime.date) -> Iterator[Trouble]:
     """Yield everything in the document that does not fit together."""
     document = dict(doc)
     yield from _providers(document)
@@ -36,7 +33,6 @@ def meaning_troubles(doc: Mapping[str, Json], folder: Path, today: datetime.date
     yield from _twins(document)
     yield from _groups(document)
     yield from _accepts(document, today)
-    yield from outside_troubles(document, folder)
 
 
 def _providers(doc: dict[str, Json]) -> Iterator[Trouble]:
