@@ -1,0 +1,1 @@
+"""DNS drivers: libcloud subclasses that lose nothing, and the registrars beside them."""

@@ -1,0 +1,118 @@
+"""Record data in one spelling: dnspython's text, absolute names, TXT strings kept apart.
+
+Enters: presentation text of any provider. Leaves: canonical text that can be compared, and the
+dialects Route 53 and PowerDNS want to read. Raises ``Unsupported`` for text that is not valid data of
+its type. Values that still hold a reference ``@{address:name}`` pass through untouched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+import dns.exception
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+
+from toolkit.dns.names import canonical as canonical_name
+from toolkit.dns.names import decimal_to_octal, octal_to_decimal
+from toolkit.errors import Unsupported
+
+#: Types that are moved as they are. Everything else needs a row of its own in verdicts.yaml.
+PLAIN = (
+    "A AAAA CNAME MX TXT SRV CAA NS PTR NAPTR TLSA SSHFP DS SVCB HTTPS SPF".split()  # noqa: SIM905
+)
+#: Types whose data is a provider's own language; never parsed.
+FOREIGN = frozenset({"ALIAS", "LUA"})
+_PARAMETER = re.compile(r'(\S+?)="((?:[^"\\]|\\.)*)"')
+_REFERENCE = "@{"
+#: Which field of a type's text holds the name of another host.
+_TARGET_FIELD = {"CNAME": 0, "NS": 0, "PTR": 0, "MX": 1, "SRV": 3, "SVCB": 1, "HTTPS": 1}
+
+
+@lru_cache(maxsize=131072)
+def parse(rdtype: str, text: str) -> dns.rdata.Rdata:
+    """Read one value of a type; names without a final dot are absolute, as all providers mean them."""
+    try:
+        return dns.rdata.from_text(
+            dns.rdataclass.IN, dns.rdatatype.from_text(rdtype), text, origin=dns.name.root, relativize=False
+        )
+    except (dns.exception.DNSException, ValueError, UnicodeError) as exc:
+        raise Unsupported(f"{text!r} is not valid {rdtype} data: {exc}", "correct the record") from exc
+
+
+def canonical(rdtype: str, text: str) -> str:
+    """Return the one spelling of a value."""
+    if rdtype in FOREIGN or _REFERENCE in text:
+        return text
+    return _canonical(rdtype, text)
+
+
+@lru_cache(maxsize=131072)
+def _canonical(rdtype: str, text: str) -> str:
+    return parse(rdtype, text).to_text()
+
+
+def canonical_set(rdtype: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Return values in their one spelling, sorted, each once."""
+    return tuple(sorted({canonical(rdtype, value) for value in values}))
+
+
+def same(rdtype: str, one: Iterable[str], other: Iterable[str]) -> bool:
+    """Say whether two sets of values mean the same on the wire (names compare without case)."""
+    left, right = canonical_set(rdtype, one), canonical_set(rdtype, other)
+    if left == right:
+        return True
+    if rdtype in FOREIGN or any(_REFERENCE in value for value in (*left, *right)):
+        return False
+    return {parse(rdtype, value) for value in left} == {parse(rdtype, value) for value in right}
+
+
+def from_route53(rdtype: str, text: str) -> str:
+    """Read a value as Route 53 writes it, octal escapes and all."""
+    return canonical(rdtype, octal_to_decimal(text))
+
+
+def to_route53(rdtype: str, text: str) -> str:
+    """Write a value as Route 53 reads it."""
+    return decimal_to_octal(canonical(rdtype, text))
+
+
+def to_powerdns(rdtype: str, text: str) -> str:
+    """Write a value as PowerDNS 4.7 reads it: service parameters without quotes."""
+    text = canonical(rdtype, text)
+    if rdtype in ("SVCB", "HTTPS"):
+        return _PARAMETER.sub(lambda found: f"{found[1]}={found[2]}", text)
+    return text
+
+
+def target(rdtype: str, text: str) -> str | None:
+    """Return the host a value points at (canonical name), or ``None`` for types that name no host."""
+    field = _TARGET_FIELD.get(rdtype)
+    if rdtype == "ALIAS":
+        field = 0
+    if field is None or _REFERENCE in text:
+        return None
+    parts = text.split()
+    return canonical_name(parts[field]) if len(parts) > field else None
+
+
+def with_target(rdtype: str, text: str, host: str) -> str:
+    """Return the value pointing at another host."""
+    parts = text.split(" ")
+    parts[_TARGET_FIELD[rdtype]] = canonical_name(host)
+    return canonical(rdtype, " ".join(parts))
+
+
+def address_type(value: str) -> str | None:
+    """Say ``A`` or ``AAAA`` for an address or a reference to one, ``None`` for a host name."""
+    if value.startswith(_REFERENCE):
+        return "AAAA" if re.search(r":\w*(?:v6|ipv6)\w*\}$", value) else "A"
+    try:
+        return "A" if ipaddress.ip_address(value).version == 4 else "AAAA"
+    except ValueError:
+        return None
