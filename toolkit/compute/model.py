@@ -157,6 +157,8 @@ def differences(kind: Kind, desired: Mapping[str, Any], existing: Mapping[str, A
 
     What the desired state leaves open (no size name, no addresses, no app) is not a difference.
     """
+    if kind == "keypair":
+        desired, existing = _without_comment(desired), _without_comment(existing)
     if kind == "firewall":
         desired, existing = normal_firewall(desired), normal_firewall(existing)
     found = []
@@ -170,11 +172,15 @@ def differences(kind: Kind, desired: Mapping[str, Any], existing: Mapping[str, A
             have = {k: (have or {}).get(k) for k in want}
         elif name == "firewalls":
             want, have = sorted(want or ()), sorted(have or ())
-        elif name == "app" and want is None:
-            continue
+        elif name == "app" and (want is None or "app" not in existing):
+            continue  # some providers know nothing of apps
         if canonical(want) != canonical(have):
             found.append(name)
     return found
+
+
+def _without_comment(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body, "public_key": str(body.get("public_key") or "").split()[:2]}
 
 
 def normal_firewall(body: Mapping[str, Any]) -> dict[str, Any]:

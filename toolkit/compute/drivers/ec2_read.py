@@ -41,7 +41,7 @@ def keypairs(ec2: Any, region: str) -> Iterator[Found]:
     with translated():
         pairs = ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
     for pair in sorted(pairs, key=lambda pair: pair["KeyName"]):
-        public = " ".join(str(pair.get("PublicKey") or "").split()[:2])  # the comment is the key's name again
+        public = str(pair.get("PublicKey") or "").strip()
         kind = pair.get("KeyType") or ("ed25519" if public.startswith("ssh-ed25519") else "rsa")
         yield Found(
             "keypair",
@@ -224,10 +224,9 @@ def _once(values: Sequence[Any]) -> list[Json]:
 def _disks(instance: Mapping[str, Any], volumes: Mapping[str, Mapping[str, Any]]) -> list[Json]:
     disks: list[Json] = []
     for mapping in instance.get("BlockDeviceMappings", ()):
-        volume = volumes.get(mapping.get("Ebs", {}).get("VolumeId", ""), {})
-        disks.append(
-            {"device": mapping["DeviceName"], "gib": volume.get("Size"), "type": volume.get("VolumeType") or "unknown"}
-        )
+        volume = volumes.get(mapping.get("Ebs", {}).get("VolumeId", ""))
+        if volume:
+            disks.append({"device": mapping["DeviceName"], "gib": volume["Size"], "type": volume["VolumeType"]})
     root = instance.get("RootDeviceName")
     return sorted(disks, key=lambda disk: (disk["device"] != root, disk["device"]))
 
@@ -332,7 +331,8 @@ def load_balancers(elb: Any, region: str) -> Iterator[Found]:
         for listener in pages(elb, "describe_listeners", "Listeners", LoadBalancerArn=arn):
             forwards = [a["TargetGroupArn"] for a in listener.get("DefaultActions", ()) if a.get("TargetGroupArn")]
             to_port = groups[forwards[0]].get("Port") if forwards and forwards[0] in groups else None
-            listeners.append({"port": listener["Port"], "protocol": listener["Protocol"], "to_port": to_port})
+            port = listener["Port"]
+            listeners.append({"port": port, "protocol": listener["Protocol"].lower(), "to_port": to_port or port})
             with translated():
                 described = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
             rules += sum(1 for rule in described if not rule.get("IsDefault"))

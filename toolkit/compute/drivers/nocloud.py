@@ -1,7 +1,7 @@
 """Make the NoCloud seed of a guest: user-data byte for byte, everything of ours in vendor-data.
 
 Enters: a :class:`Definition`, the network, keys. Leaves: the files of the seed. User-data is never read
-here, so it cannot be altered; the environment file, the app's files, the resolver and the host key go
+here, so it cannot be altered; the environment file, the resolver and the host key go
 into vendor-data, as JSON and base64 only, so no text of a cloud can break out. Raises :class:`Refused`
 for an environment value that no file format can hold.
 """
@@ -133,8 +133,6 @@ def files(definition: Definition, network: Network) -> list[dict[str, Any]]:
         bound = {"REHOST_BIND": Secret("0.0.0.0"), "PORT": Secret(str(app.get("port") or 8080))}  # noqa: S104
         text = env_file({**bound, **definition.env})
         found.append(_file(app.get("env_file") or ENV_FILE, text, 0o600))
-        workdir = str(app.get("workdir") or "/opt/app").rstrip("/")
-        found += [_file(f"{workdir}/{name}", data, 0o644) for name, data in sorted(definition.files.items())]
     return found
 
 
