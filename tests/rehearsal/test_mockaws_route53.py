@@ -285,7 +285,7 @@ def test_the_name_servers_of_a_domain_change_twice(store: mockaws.Store) -> None
     domains.register_domain(DomainName=name, DurationInYears=2, **contacts)
     for server in ("ns1.agora.example", "ns2.agora.example"):
         domains.update_domain_nameservers(DomainName=name, Nameservers=[{"Name": server}])
-        assert domains.get_domain_detail(DomainName=name)["Nameservers"] == [{"Name": server, "GlueIps": []}]
+        assert [found["Name"] for found in domains.get_domain_detail(DomainName=name)["Nameservers"]] == [server]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ from toolkit.secrets import Secret
 PORT = 9000
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+USERS = ("rehost", "app", "seed")
+IMAGES = (
+    *("debian-10-amd64", "debian-11-amd64", "debian-12-amd64", "debian-12-arm64", "debian-13-amd64"),
+    *("ubuntu-22.04-amd64", "ubuntu-24.04-amd64"),
+)
 #: Settings that moto reads when it is imported. The buffer keeps objects up to 64 MiB in memory.
 MOTO: Mapping[str, str] = {
     "S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true",
@@ -42,21 +47,40 @@ MOTO: Mapping[str, str] = {
 }
 
 
-def new_key() -> tuple[str, Secret]:
-    """Return a random access key id and its secret."""
+def new_key() -> Key:
+    """Return a random access key."""
     letters = string.ascii_uppercase + "234567"
-    return "AKIA" + "".join(secrets.choice(letters) for _ in range(16)), Secret(secrets.token_urlsafe(30))
+    return Key("AKIA" + "".join(secrets.choice(letters) for _ in range(16)), Secret(secrets.token_urlsafe(30)))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An access key of the mock."""
+
+    id: str
+    secret: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A running mock server process and the way to talk to it."""
+    """A running mock server process and the way to talk to it.
+
+    ``keys`` by user: ``rehost`` (whose calls are the ones that count), ``app`` (the site itself)
+    and ``seed`` (who builds the site). The call log names the user of every call.
+    """
 
     child: net.Child
     endpoint: str
-    access_key: str
-    secret_key: Secret
+    keys: Mapping[str, Key]
     token: Secret
+
+    @property
+    def access_key(self) -> str:
+        return self.keys["rehost"].id
+
+    @property
+    def secret_key(self) -> Secret:
+        return self.keys["rehost"].secret
 
     def control(self, call: str, body: Json = None, *, method: str = "") -> Json:
         """Make one call of the control interface."""
@@ -90,11 +114,15 @@ class Store:
         done: dict[str, Json] = self.control("bulk", what)
         return done
 
-    def environment(self) -> dict[str, str]:
+    def phase(self, name: str) -> None:
+        """Say what is played from now on; the log carries it."""
+        self.control("phase", {"phase": name})
+
+    def environment(self, user: str = "rehost") -> dict[str, str]:
         """Return the variables with which an AWS client finds and may use this mock."""
         return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key.reveal(),
+            "AWS_ACCESS_KEY_ID": self.keys[user].id,
+            "AWS_SECRET_ACCESS_KEY": self.keys[user].secret.reveal(),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -108,7 +136,7 @@ def start_store(
     address: str, folder: Path, *, services: Sequence[str] | None = None, config: Mapping[str, Json] | None = None
 ) -> Store:
     """Start one mock server process at ``address:9000``; ``services=None`` serves all of AWS."""
-    access_key, secret_key = new_key()
+    keys = {user: new_key() for user in USERS}
     token = Secret(secrets.token_urlsafe(24))
     child = net.start_module(
         "toolkit.rehearsal.mockaws_process",
@@ -116,39 +144,42 @@ def start_store(
         config={
             "listen": [[address, PORT]],
             "folder": str(folder),
-            "credentials": {access_key: secret_key.reveal()},
+            "credentials": {key.id: [user, key.secret.reveal()] for user, key in keys.items()},
             "token": token.reveal(),
             "services": None if services is None else list(services),
             **(config or {}),
         },
         env={**MOTO, "MOTO_AMIS_PATH": str(write_images(folder))},
     )
-    return Store(child, f"http://{address}:{PORT}", access_key, secret_key, token)
+    return Store(child, f"http://{address}:{PORT}", keys, token)
 
 
 def write_images(folder: Path) -> Path:
-    """Write the one neutral machine image the mock offers; loading moto's 1,301 takes seconds."""
+    """Write the few neutral machine images the mock offers; loading moto's 1,301 takes seconds."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "images.json"
-    image = {
-        "ami_id": "ami-0debian1200000001",
+    path.write_text(json.dumps([_image(name, number) for number, name in enumerate(IMAGES, 1)]))
+    return path
+
+
+def _image(name: str, number: int) -> dict[str, Json]:
+    return {
+        "ami_id": f"ami-0{number:016x}",
         "state": "available",
         "public": True,
         "owner_id": "136693071363",
-        "image_location": "136693071363/debian-12-amd64",
+        "image_location": f"136693071363/{name}",
         "sriov": "simple",
         "root_device_type": "ebs",
         "root_device_name": "/dev/xvda",
-        "description": "Debian 12",
+        "description": name,
         "image_type": "machine",
         "platform": None,
-        "architecture": "x86_64",
-        "name": "debian-12-amd64",
+        "architecture": "arm64" if name.endswith("arm64") else "x86_64",
+        "name": name,
         "virtualization_type": "hvm",
         "hypervisor": "xen",
     }
-    path.write_text(json.dumps([image]))
-    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +234,9 @@ class MockAws:
         )
 
     def writes(self, **wanted: Json) -> list[dict[str, Json]]:
-        """Return the successful write calls in the log: what a source that is only read must lack."""
-        return [row for row in self.store.calls(class_="write", **wanted) if 200 <= row["status"] < 400]
+        """Return the write calls of rehost that were done: what a source that is only read must lack."""
+        rows = self.store.calls(class_="write", user="rehost", **wanted)
+        return [row for row in rows if 200 <= row["status"] < 400]
 
     def stop(self) -> None:
         if self.hypervisor is not None:

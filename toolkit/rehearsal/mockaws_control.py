@@ -5,6 +5,7 @@ nothing: mistakes become 4xx answers with ``{"error": text}``.
 
     GET  /_rehost/health                     GET  /_rehost/counts
     POST /_rehost/cutoff                     POST /_rehost/restore
+    POST /_rehost/phase {phase}              (every call logged from then on carries it)
     GET  /_rehost/calls?service=&class=&operation=&bucket=&status=&after_cutoff=&since=&until=&limit=
     GET  /_rehost/digest                     POST /_rehost/reset
     GET|PUT /_rehost/faults [rules]          POST /_rehost/bulk {...}
@@ -43,6 +44,11 @@ def _cutoff(mock: Mock, _query: dict[str, str], _body: Json) -> Json:
 def _restore(mock: Mock, _query: dict[str, str], _body: Json) -> Json:
     mock.cut_off = False
     return {"cut_off": False}
+
+
+def _phase(mock: Mock, _query: dict[str, str], body: Json) -> Json:
+    mock.phase = str(body["phase"])
+    return {"phase": mock.phase}
 
 
 def _calls(mock: Mock, query: dict[str, str], _body: Json) -> Json:
@@ -107,6 +113,7 @@ ROUTES: Mapping[str, Route] = {
     "health": _health,
     "cutoff": _cutoff,
     "restore": _restore,
+    "phase": _phase,
     "calls": _calls,
     "counts": _counts,
     "faults": _faults,

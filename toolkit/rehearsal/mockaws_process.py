@@ -17,7 +17,8 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from toolkit.model import Json
-from toolkit.rehearsal import mockaws_route53, mockaws_s3, net
+from toolkit.rehearsal import mockaws_ec2, mockaws_route53, mockaws_s3, net
+from toolkit.rehearsal.mockaws_bulk import bulk
 from toolkit.rehearsal.mockaws_calls import CallLog
 from toolkit.rehearsal.mockaws_control import Extra, control
 from toolkit.rehearsal.mockaws_server import Mock, serve
@@ -28,10 +29,12 @@ def build(config: dict[str, Json]) -> Mock:
     services = config["services"]
     mockaws_s3.install()
     mockaws_route53.install()
-    extra: Extra = {}
+    mockaws_ec2.install()
+    extra: Extra = {"bulk": bulk, "public-ip": _public_ip}
     mock = Mock(
         CallLog(Path(config["folder"]) / "calls.jsonl"),
-        dict(config["credentials"]),
+        {key: user for key, (user, _) in config["credentials"].items()},
+        {key: secret for key, (_, secret) in config["credentials"].items()},
         config["token"],
         None if services is None else frozenset(services),
     )
@@ -39,6 +42,10 @@ def build(config: dict[str, Json]) -> Mock:
         mock.app = DomainDispatcherApplication(create_backend_app)
     mock.control = control(mock, extra)
     return mock
+
+
+def _public_ip(_mock: Mock, _query: dict[str, str], body: Json) -> Json:
+    return mockaws_ec2.set_public_ip(str(body["instance"]), str(body["ip"]))
 
 
 async def run(config: dict[str, Json]) -> None:

@@ -19,7 +19,8 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from toolkit.rehearsal import faults, mockaws_route53, mockaws_s3
+from toolkit.model import Json
+from toolkit.rehearsal import faults, mockaws_ec2, mockaws_route53, mockaws_s3
 from toolkit.rehearsal.mockaws_calls import Call, CallLog, identify
 from toolkit.rehearsal.mockaws_errors import Answer, account_closed, error, request_id
 
@@ -36,11 +37,13 @@ class Mock:
     """What one mock server process holds: who may call, what was called, what is broken."""
 
     log: CallLog
+    users: dict[str, str]  # access key id → who that is: rehost, app, seed
     secrets: dict[str, str]  # access key id → secret key
     token: str
     services: frozenset[str] | None = None  # None = all that moto has
     rules: faults.Rules = field(default_factory=faults.Rules)
     cut_off: bool = False
+    phase: str = ""  # what is being played; every logged call carries it
     settle: float = 0.2  # seconds until a Route 53 change is INSYNC
     app: Wsgi | None = None
     control: Control | None = None
@@ -125,6 +128,8 @@ def perform(mock: Mock, call: Call, environ: dict[str, Any]) -> Answer:
             return mockaws_s3.handle(environ)
         if call.service == "route53":
             return mockaws_route53.handle(environ, settle=mock.settle)
+        if call.service == "ec2":
+            return mockaws_ec2.handle(environ)
         if mock.app is None:
             return error(call.service, 501, "NotImplemented", f"{call.service} is not served here")
         return run_wsgi(mock.app, environ)
@@ -146,14 +151,18 @@ async def handle(mock: Mock, request: web.BaseRequest) -> web.StreamResponse:
     call = identify(request.method, request.raw_path, headers, body)
     refused = gate(mock, call, headers)
     if refused is not None:
-        mock.log.add(call, refused.status, **({"after_cutoff": True} if mock.cut_off else {}))
+        _note(mock, call, refused.status, **({"after_cutoff": True} if mock.cut_off else {}))
         return await _send(request, refused)
     fault = mock.rules.pick(call)
     if fault is None:
         answer = perform(mock, call, environ_of(request, body))
-        mock.log.add(call, answer.status)
+        _note(mock, call, answer.status)
         return await _send(request, answer)
     return await _broken(mock, request, call, body=body, fault=fault)
+
+
+def _note(mock: Mock, call: Call, status: int, **more: Json) -> None:
+    mock.log.add(call, status, user=mock.users.get(call.access_key, ""), phase=mock.phase, **more)
 
 
 async def _broken(
@@ -164,7 +173,7 @@ async def _broken(
         await asyncio.sleep(fault.seconds)
     answer = faults.instead(fault, call)
     if fault.kind == "reset":
-        mock.log.add(call, 0, fault=fault.kind)
+        _note(mock, call, 0, fault=fault.kind)
         return _reset(request)
     if answer is None:
         environ = environ_of(request, faults.flip(body) if fault.kind == "flip-put" else body)
@@ -173,7 +182,7 @@ async def _broken(
                 if name in ("HTTP_CONTENT_MD5", "HTTP_X_AMZ_CONTENT_SHA256") or name.startswith("HTTP_X_AMZ_CHECKSUM"):
                     del environ[name]
         answer = perform(mock, call, environ)
-    mock.log.add(call, answer.status, fault=fault.kind)
+    _note(mock, call, answer.status, fault=fault.kind)
     if fault.kind == "lost":
         return _reset(request)
     if fault.kind == "flip":
