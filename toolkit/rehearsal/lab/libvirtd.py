@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import Popen
 
+from toolkit.rehearsal.lab.accelerator import KVM, kvm_boots
 from toolkit.rehearsal.lab.info import BRIDGE, DNS_ADDRESSES, GATEWAY, POOL, PREFIX, Libvirt
-from toolkit.rehearsal.lab.process import missing_program, run, wait_until
+from toolkit.rehearsal.lab.process import run, wait_until
 
 Spawn = Callable[[str, Sequence[str]], "Popen[bytes]"]
 URI = "qemu:///system"
 IMAGES = "/var/lib/libvirt/images"
-KVM = Path("/dev/kvm")
 
 # Everything inside is root's and there is no systemd: no cgroups (they would outlive the lab), no
 # mount namespaces per guest, logs into files instead of through virtlogd.
@@ -38,9 +38,6 @@ log_outputs = "3:stderr"
 admin_min_workers = 1
 min_workers = 2
 """
-#: A boot sector that leaves qemu through its debug port: ``mov al, 0x10; out 0xf4, al; hlt``.
-BOOT_SECTOR = (b"\xb0\x10\xe6\xf4\xf4").ljust(510, b"\0") + b"\x55\xaa"
-BOOTED = (0x10 << 1) | 1
 
 
 def start(folder: Path, *, image: Mapping[str, str], spawn: Spawn, step: Callable[[str], None]) -> Libvirt:
@@ -51,7 +48,7 @@ def start(folder: Path, *, image: Mapping[str, str], spawn: Spawn, step: Callabl
     (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF)
     Path(IMAGES).mkdir(exist_ok=True)
     step("accelerator")
-    domain_type = "kvm" if kvm_boots(folder) else "qemu"
+    domain_type = "kvm" if kvm_boots(folder, Path(image["kernel"])) else "qemu"
     if domain_type == "qemu" and KVM.exists():
         run(["mount", "--bind", "/dev/null", str(KVM)])  # else libvirt tries it on every probe
     step("libvirtd")
@@ -72,23 +69,6 @@ def start(folder: Path, *, image: Mapping[str, str], spawn: Spawn, step: Callabl
         initrd=image["initrd"],
         cmdline=image["cmdline"],
     )
-
-
-def kvm_boots(folder: Path, limit: float = 10.0) -> bool:
-    """Boot a five-byte guest under KVM. The device alone proves nothing: guests may hang on it."""
-    if not KVM.exists():
-        return False
-    sector = folder / "boot-sector.bin"
-    sector.write_bytes(BOOT_SECTOR)
-    argv = ["qemu-system-x86_64", "-accel", "kvm", "-machine", "pc", "-m", "16", "-nodefaults", "-display", "none"]
-    drive = ["-drive", f"file={sector},format=raw,if=ide", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
-    try:
-        done = subprocess.run([*argv, *drive], capture_output=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    except FileNotFoundError as exc:
-        raise missing_program(argv[0]) from exc
-    return done.returncode == BOOTED
 
 
 def _answers() -> bool:

@@ -25,7 +25,7 @@ from toolkit.errors import Conflict, NotFound, Refused, Unreachable
 from toolkit.families import Progress, Tick
 from toolkit.model import Json
 from toolkit.rehearsal.lab import info, namespace, packages
-from toolkit.rehearsal.lab.image import GuestImage, cache_folder, image
+from toolkit.rehearsal.lab.guest_image import GuestImage, cache_folder, image
 from toolkit.rehearsal.lab.info import LabInfo, Process
 from toolkit.rehearsal.lab.process import private, tail
 

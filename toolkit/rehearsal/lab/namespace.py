@@ -8,6 +8,7 @@ Enters: the lab's folder. May raise: ``Unreachable``, ``Refused`` (not in a name
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from toolkit.errors import Refused
@@ -41,6 +42,9 @@ def _mounts(folder: Path) -> None:
             continue
         own = folder / "private" / place.strip("/").replace("/", "-")
         own.mkdir(parents=True, exist_ok=True)
+        filters = Path(place, "nwfilter")  # the packaged filters (clean-traffic and so on) are wanted too
+        if filters.is_dir():
+            shutil.copytree(filters, own / "nwfilter")
         run(["mount", "--bind", str(own), place])
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from toolkit.errors import RehostError
 from toolkit.model import Finding
-from toolkit.rehearsal.lab.libvirtd import KVM, kvm_boots
+from toolkit.rehearsal.lab import recipe
+from toolkit.rehearsal.lab.accelerator import KVM, kvm_boots
+from toolkit.rehearsal.lab.guest_image import cache_folder
 from toolkit.rehearsal.lab.packages import ALL, missing_packages
 
 MEMORY_MIB = {"s3": 1500, "powerdns": 100, "libvirt": 1700, "sshd": 20}
@@ -80,11 +82,14 @@ def _accelerator() -> Iterator[Finding]:
         yield _finding("tun", "missing", "/dev/net/tun is missing", "Load the tun module.")
     try:
         with tempfile.TemporaryDirectory() as place:
-            works = kvm_boots(Path(place))
+            works = kvm_boots(Path(place), cache_folder() / recipe.digest() / "vmlinuz")
     except RehostError as error:
         yield _finding("kvm", "unproven", error.text, error.remedy, severity="warning")
         return
-    if not works:
+    if works is None:
+        text = f"whether {KVM} works shows once the guest image is built"
+        yield _finding("kvm", "unproven", text, "", severity="info")
+    elif not works:
         there = "exists, but a guest does not boot on it" if KVM.exists() else "does not exist"
         text = f"{KVM} {there}: guests run under software emulation, about ten times slower"
         yield _finding("kvm", "note", text, "", severity="info")

@@ -122,21 +122,28 @@ def _bootstrap(root: Path, work: Path) -> None:
 
 
 def _configure(root: Path) -> None:
-    for name, text in recipe.FILES.items():
+    for name, text in {**recipe.FILES, **recipe.PROGRAMS}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_text(text)
-    for extra in (root / "etc/cloud/cloud.cfg.d").glob("*.cfg"):
-        extra.unlink()
+        path.chmod(0o755 if name in recipe.PROGRAMS else 0o644)
+    for name in recipe.REMOVED:
+        (root / name).unlink()
+    for rule in (root / "usr/lib/udev/rules.d").glob("*.rules"):
+        if rule.stem not in recipe.UDEV_RULES:
+            rule.unlink()
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    resolv = root / "etc/resolv.conf"
-    resolv.unlink(missing_ok=True)
-    resolv.symlink_to("/run/systemd/resolve/resolv.conf")
+    system = root / "etc/systemd/system"
+    for name, target in recipe.TARGETS.items():
+        (system / name).symlink_to(target)
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir(exist_ok=True)
+    for name in recipe.GENERATORS:
+        (generators / name).symlink_to("/dev/null")
     run(["chroot", str(root), "systemctl", "--quiet", "mask", *recipe.MASKED])
     run(["chroot", str(root), "systemctl", "--quiet", "enable", *recipe.ENABLED])
-    run(["chroot", str(root), "passwd", "--lock", "root"])
 
 
 def _kernel(root: Path, out: Path) -> None:
