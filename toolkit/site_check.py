@@ -1,6 +1,7 @@
 """What one value of a site definition cannot tell: references, payload, expiry, circles.
 
-Enters: the plain document (possibly with mistakes of shape: nothing here trusts a type) and today's date. Leaves: troubles ``(location, text, remedy)``, all of them.
+Enters: the plain document, possibly with mistakes of shape (nothing here trusts a type), and today's
+date. Leaves: troubles ``(location, text, remedy)``, all of them.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from toolkit.site_yaml import Loc
 WIDTH = 118
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+@-]*( [A-Za-z0-9_./+@-]+)*")
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+){3}(/[0-9]+)?|[0-9]+( [A-Za-z0-9_./+@-]+)+")
+_RAW = re.compile(r"[ -&(-~\u00a1-\u00ac\u00ae-\u024f]+")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u2028\u2029\ufeff\ufffe\uffff]|[\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -33,7 +34,10 @@ def scalar(value: Json) -> str:
     """Return a text, number, truth value or null on one line."""
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
-        return value if plain or _DOTTED.fullmatch(value) else quoted(value)
+        if plain or _DOTTED.fullmatch(value):
+            return value
+        # Texts of DNS are full of double quotes and backslashes; in single quotes they stay readable.
+        return f"'{value}'" if _RAW.fullmatch(value) and ('"' in value or "\\" in value) else quoted(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} cannot be written")
     return json.dumps(value)
