@@ -31,6 +31,7 @@ from toolkit.errors import Unreachable, UsageError
 TIMEOUT = 5.0
 TRIES = 2
 _MAX_STEPS = 60
+_MAX_DEPTH = 4
 _MAX_BODY = 512 * 1024 * 1024
 
 
@@ -360,9 +361,14 @@ def _servers(
             if rrset.name == name and rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA)
             for glue in rrset
         ]
-        if not ips and depth < 4 and not name.is_subdomain(below.name):
-            ips = _resolve_host(name, hints, cache, steps, depth + 1)
         found += [(name.to_text(), with_port(ip, hints.port(ip))) for ip in ips]
+    for record in below if not found and depth < _MAX_DEPTH else ():
+        name = record.target
+        if not name.is_subdomain(below.name):
+            ips = _resolve_host(name, hints, cache, steps, depth + 1)
+            found += [(name.to_text(), with_port(ip, hints.port(ip))) for ip in ips]
+        if len(found) > 1:
+            break
     # IPv4 first: a machine without IPv6 must not wait for each of them.
     return Servers(below.name, tuple(sorted(found, key=lambda pair: pair[1].startswith("["))))
 

@@ -16,7 +16,7 @@ from toolkit.dns.dependence import dependence_of
 from toolkit.dns.drivers.base import DnsDriver
 from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar
 from toolkit.dns.features import features
-from toolkit.dns.model import RRSet, ZoneInfo, from_body, plain, rrset_address, rrset_key, zone_address
+from toolkit.dns.model import RRSet, ZoneInfo, from_body, parse_key, plain, rrset_address, rrset_key, zone_address
 from toolkit.dns.translate import ALIAS_TTL, translate
 from toolkit.dns.verify import verify_zone
 from toolkit.errors import Conflict, NotFound, RehostError, Unsupported
@@ -117,11 +117,11 @@ class DnsFamily:
                 raise NotFound(f"zone {name} is not at the source", "discover again, or take the zone out of site.yaml")
             return
         info, sets = content.read_sets(driver, zone)
-        owners = {key.rpartition("/")[0] for key in keys}
+        owners = {parse_key(key)[0] for key in keys}
+        if side == "target":
+            owners |= {names.owner(server, name) for server in self._servers if names.below(server, name)}
         # All sets at a wanted name: a CNAME in the way must be seen, or the write is refused later.
-        shown = {
-            key: rrset for key, rrset in sets.items() if key in keys or key.split("#")[0].rpartition("/")[0] in owners
-        }
+        shown = {key: rrset for key, rrset in sets.items() if key in keys or parse_key(key)[0] in owners}
         yield from self._resources(driver, slug, info, shown)
 
     def _resources(self, driver: DnsDriver, slug: str, info: ZoneInfo, sets: Mapping[str, RRSet]) -> Iterator[Resource]:

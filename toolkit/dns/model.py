@@ -23,7 +23,7 @@ class RRSet:
     """One record set: plain (``ttl`` and ``values``) or an ``alias``; ``routing`` if it shares its name.
 
     ``name`` is absolute and canonical, ``values`` canonical presentation text, sorted. ``facts`` are
-    never compared: disabled records, comments.
+    never compared: disabled records, comments. ``raw`` is the provider's own form, as it was read.
     """
 
     name: str
@@ -34,6 +34,7 @@ class RRSet:
     alias: Mapping[str, Json] | None = None
     routing: Mapping[str, Json] | None = None
     facts: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    raw: Mapping[str, Json] | None = field(default=None, compare=False, repr=False)
 
     def key(self, zone: str) -> str:
         """``www/A`` or ``@/A#blue``: how the site definition names this set."""

@@ -179,7 +179,8 @@ class LosslessRoute53(Route53DNSDriver):  # type: ignore[misc]
             pause = min(pause * 2, 5.0)
 
     def ex_write_rrsets(self, zone_id: str, puts: Sequence[RRSet], deletes: Sequence[RRSet] = ()) -> None:
-        changes: list[Change] = [("DELETE", xml.from_rrset(rrset)) for rrset in deletes]
+        # Route 53 deletes only what is named exactly as it was entered, a missing final dot included.
+        changes: list[Change] = [("DELETE", dict(rrset.raw or xml.from_rrset(rrset))) for rrset in deletes]
         changes += [("UPSERT", xml.from_rrset(rrset)) for rrset in puts]
         for change_id in self.ex_change_rrsets(zone_id, changes):
             self.ex_wait(change_id)
@@ -353,7 +354,7 @@ def _zone_info(
 def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
     by_name: dict[str, list[Change]] = {}
     for change in changes:
-        by_name.setdefault(change[1]["Name"], []).append(change)
+        by_name.setdefault(names.from_route53(change[1]["Name"]), []).append(change)
     batch: list[Change] = []
     count = characters = 0
     for group in by_name.values():

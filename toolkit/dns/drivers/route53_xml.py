@@ -97,6 +97,7 @@ def to_rrset(raw: Mapping[str, Any]) -> RRSet:
             "evaluate_health": bool(alias.get("EvaluateTargetHealth")),
         },
         routing or None,
+        raw=raw,
     )
 
 
