@@ -29,6 +29,7 @@ def plan(
     abilities = {name: family.probe("target") for name, family in families.items()}
     verdicts = assess(resources, families, abilities, accepts)
     wanted = desired(resources, families, blocked(verdicts))
+    verdicts += leftovers(wanted, families)
     changes: list[Change] = []
     for name, family in families.items():
         mine = of_family(wanted, name)
@@ -65,6 +66,16 @@ def desired(
         for name, family in families.items()
         for resource in of_family(moving, name).values()
         for found in family.translate(resource, moved)
+    )
+
+
+def leftovers(wanted: State, families: Mapping[str, Family]) -> tuple[Verdict, ...]:
+    """Judge what only the translated state shows: a record that still points at the old side."""
+    return tuple(
+        verdict
+        for name, family in families.items()
+        if (judge := getattr(family, "leftovers", None)) is not None
+        for verdict in judge(of_family(wanted, name))
     )
 
 
