@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from toolkit.errors import AuthError, RehostError, Unsupported
+from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
 from toolkit.storage.drivers.border import border, code_of
 
 #: item → (client method, key of the answer, or "" for all of it)
@@ -30,7 +30,6 @@ _ITEMS: tuple[tuple[str, str, str], ...] = (
     ("ownership", "get_bucket_ownership_controls", "OwnershipControls"),
     ("bucket-tags", "get_bucket_tagging", "TagSet"),
     ("accelerate", "get_bucket_accelerate_configuration", "Status"),
-    ("request-payment", "get_bucket_request_payment", "Payer"),
 )
 
 
@@ -41,7 +40,9 @@ def read(client: Any, bucket: str) -> dict[str, Any]:
     for item, method, key in _ITEMS:
         try:
             value = _read(client, bucket, method, key)
-        except AuthError:
+        except (AuthError, Unreachable) as exc:
+            if not isinstance(exc.__cause__, ClientError):
+                raise  # no answer at all: the store is away, not this item
             not_seen.append(item)
             continue
         if value and not _is_default(item, value):
@@ -90,8 +91,6 @@ def _is_default(item: str, value: Any) -> bool:
             return bool(all(value.values()))  # nothing is public; a new bucket of the target is not either
         case "object-lock":
             return bool(value.get("ObjectLockEnabled") != "Enabled")
-        case "request-payment":
-            return bool(value == "BucketOwner")
         case "accelerate":
             return bool(value != "Enabled")
         case _:

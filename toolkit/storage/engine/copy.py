@@ -93,38 +93,38 @@ async def copy_small(lane: Lane, entry: Entry) -> Copied:
     """Copy a body that fits in memory: one GET, one PUT."""
     held = await lane.hold.take(entry.size)
     try:
-        trust, body = await persist(lambda: read_whole(lane, entry), lane.source)
-        digest = md5(body)
+        trust, body, digest = await persist(lambda: read_whole(lane, entry), lane.source)
         note = ""
         if not trust.trusted:
-            note = await _read_twice(lane, entry, digest.hexdigest())
-        send = {**trust.send, **lane.only_new, "Content-MD5": content_md5(digest.digest())}
+            note = await _read_twice(lane, entry, digest)
+        send = {**trust.send, **lane.only_new, "Content-MD5": content_md5(digest)}
         send |= await tag_header(lane, entry, trust)
-        done = await persist(lambda: _put(lane, entry, send, body, digest.hexdigest()), lane.target)
+        done = await persist(lambda: _put(lane, entry, send, body, digest.hex()), lane.target)
     finally:
         await lane.hold.give(held)
     return Copied(done, note, "its ETag is no MD5: read twice and compared" if note else "")
 
 
-async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes]:
-    """GET one object whole, and check its size and, where it can be trusted, its ETag."""
+async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes, bytes]:
+    """GET one object whole with its MD5, and check its size and, where it can be trusted, its ETag."""
     query, pinned = pin(entry)
     async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
         trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
         body = await answer.read()
     if len(body) != entry.size:
         raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read")
-    if trust.trusted and md5(body).hexdigest() != trust.etag:
+    digest = md5(body).digest()
+    if trust.trusted and digest.hex() != trust.etag:
         raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag")
-    return trust, body
+    return trust, body, digest
 
 
-async def _read_twice(lane: Lane, entry: Entry, first: str) -> str:
+async def _read_twice(lane: Lane, entry: Entry, first: bytes) -> str:
     """Where no ETag can be trusted, read again and compare."""
 
     async def again() -> None:
-        _, body = await read_whole(lane, entry)
-        if md5(body).hexdigest() != first:
+        _, _, second = await read_whole(lane, entry)
+        if second != first:
             raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
 
     await persist(again, lane.source)

@@ -1,0 +1,92 @@
+"""Stores to test against: stock moto, the corrected mock of the rehearsals, and a real Ceph RGW."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.storage.ends import End, Ends
+from toolkit.rehearsal import net
+from toolkit.rehearsal.mockaws import Store, start_store
+
+_MOTO = """
+import logging, sys, threading
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+#: What stock moto gets wrong (the mock of the rehearsals puts these right).
+_STOCK = frozenset({"newline", "versions-xml", "versions-order", "suspended", "content-md5", "small-parts"})
+
+
+def _end(store: Store, kind: str) -> End:
+    return End(kind, store.endpoint, store.access_key, store.secret_key.reveal())
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Store]]:
+    """Two processes of the corrected mock."""
+    with net.claim() as pair:
+        started = []
+        try:
+            for address in (pair.old_ip(2), pair.new_ip(2)):
+                started.append(start_store(address, tmp_path_factory.mktemp("store"), services=["s3"]))
+            yield started[0], started[1]
+        finally:
+            for store in started:
+                store.stop()
+
+
+@pytest.fixture(scope="session")
+def mocked(stores: tuple[Store, Store]) -> Ends:
+    """AWS towards a store that plays Ceph."""
+    return Ends(_end(stores[0], "aws"), _end(stores[1], "ceph"))
+
+
+@pytest.fixture(scope="session")
+def stock() -> Iterator[Ends]:
+    """Two processes of moto as it is."""
+    environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1"}
+    argv = [sys.executable, "-c", _MOTO]
+    pipe = subprocess.PIPE
+    running = [subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=environment) for _ in range(2)]
+    try:
+        ports = []
+        for process in running:
+            assert process.stdout is not None
+            ports.append(int(process.stdout.readline().split()[-1]))
+        ends = [
+            End(kind, f"http://127.0.0.1:{port}", "AK", "sk", _STOCK)
+            for kind, port in zip(("aws", "s3"), ports, strict=True)
+        ]
+        yield Ends(*ends)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def rgw() -> End:
+    """A real Ceph RGW: of the lab, or one named in the environment."""
+    endpoint = os.environ.get("REHOST_LAB_S3")
+    if not endpoint:
+        pytest.skip("REHOST_LAB_S3 names no RGW")
+    wrong = frozenset(os.environ.get("REHOST_LAB_S3_WRONG", "").split())
+    return End("ceph", endpoint, os.environ["REHOST_LAB_S3_KEY"], os.environ["REHOST_LAB_S3_SECRET"], wrong)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    return folder

@@ -1,0 +1,230 @@
+"""The two ends of a storage test: how to reach each, and an independent eye on what lies there.
+
+Everything in :func:`contents` goes through boto3 alone, never through the code under test.
+"""
+
+from __future__ import annotations
+
+import functools
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import boto3
+from botocore.config import Config
+
+from toolkit.families import Progress, Shard
+from toolkit.model import Change, Finding, Resource, Tally, state
+from toolkit.secrets import Credentials, Secret
+from toolkit.storage.drivers.s3 import S3Driver
+from toolkit.storage.family import StorageFamily, Unleased
+from toolkit.storage.model import Knobs
+
+
+@dataclass(frozen=True)
+class End:
+    """One store: where it is, what kind, and what its imitation is known to get wrong."""
+
+    kind: str
+    endpoint: str
+    key: str
+    secret: str
+    wrong: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def driver(self) -> S3Driver:
+        keys = Credentials("keys", Secret(self.key), Secret(self.secret))
+        return S3Driver(kind=self.kind, endpoint=self.endpoint, region="us-east-1", credentials=keys)
+
+    @functools.cached_property
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A source and a target."""
+
+    source: End
+    target: End
+
+    @property
+    def wrong(self) -> frozenset[str]:
+        return self.source.wrong | self.target.wrong
+
+
+def fresh(prefix: str = "t") -> str:
+    """Return a bucket name nobody used."""
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+@dataclass
+class Move:
+    """One bucket on its way, without any stage above: plan, do, look."""
+
+    ends: Ends
+    run: Path
+    bucket: str
+    to: str = ""
+    knobs: Knobs = field(default_factory=lambda: Knobs(in_flight=8, attempts=3))
+    ticks: list[Progress] = field(default_factory=list)
+    exceptions: list[Finding] = field(default_factory=list)
+
+    @property
+    def family(self) -> StorageFamily:
+        return StorageFamily(
+            source=self.ends.source.driver,
+            target=self.ends.target.driver,
+            workspace=self.run,
+            tick=self.ticks.append,
+            knobs=self.knobs,
+        )
+
+    @property
+    def target_bucket(self) -> str:
+        return self.to or self.bucket
+
+    def desired(self) -> dict[str, Resource]:
+        wanted = state([Resource(f"storage/bucket/{self.bucket}", {"name": self.bucket, "versioning": "off"})])
+        found = [item for item in self.family.read("source", wanted) if isinstance(item, Resource)]
+        mine = [replace(item, facts={**item.facts, "to": {"name": self.target_bucket}}) for item in found]
+        return state(item for resource in mine for item in self.family.translate(resource, {}))
+
+    def plan(self) -> list[Change]:
+        desired = self.desired()
+        existing = state(item for item in self.family.read("target", desired) if isinstance(item, Resource))
+        return list(self.family.diff(desired, existing))
+
+    def apply(self) -> list[Change]:
+        changes = self.plan()
+        for change in changes:
+            self.do(change)
+        return changes
+
+    def do(self, change: Change) -> None:
+        family = self.family
+        shards = family.bulk(change)
+        if shards is None:
+            family.do(change, None)
+            return
+        for shard in shards:
+            lease = Unleased(shard)
+            family.do(change, lease)
+            self.exceptions += lease.exceptions
+
+    def verify(self, tier: str = "list") -> tuple[list[Finding], Tally]:
+        seen = list(self.family.verify(self.desired(), tier))
+        tally = next(item for item in seen if isinstance(item, Tally) and "/objects/" in item.address)
+        return [item for item in seen if isinstance(item, Finding)], tally
+
+    def undo(self, changes: list[Change], *, purge: bool) -> None:
+        for change in reversed(changes):
+            self.family.undo(change, purge=purge)
+
+
+@dataclass
+class Recording:
+    """A lease that can be killed: it raises ``stop`` at a commit of the test's choice."""
+
+    shard: Shard
+    cursor: int
+    die_at: int = -1
+    commits: list[int] = field(default_factory=list)
+    exceptions: list[Finding] = field(default_factory=list)
+
+    def commit(self, cursor: int, *, done: int, size: int, exceptions: list[Finding]) -> None:
+        if len(self.commits) == self.die_at:
+            raise Killed
+        self.commits.append(done)
+        self.cursor = cursor
+        self.exceptions += exceptions
+
+    def heartbeat(self) -> None:
+        return None
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+_HEADERS = (
+    "ContentType",
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "WebsiteRedirectLocation",
+    "ExpiresString",
+)
+
+
+def contents(end: End, bucket: str) -> dict[str, dict[str, Any]]:
+    """Return the newest objects of a bucket as boto3 alone sees them."""
+    client, found = end.client, {}
+    for item in listed(client, "list_objects_v2", "Contents", bucket):
+        answer = client.get_object(Bucket=bucket, Key=item["Key"])
+        found[item["Key"]] = {
+            "body": answer["Body"].read(),
+            "etag": answer["ETag"],
+            "meta": answer["Metadata"],
+            **{name: answer.get(name) for name in _HEADERS},
+        }
+    return found
+
+
+def listed(client: Any, call: str, what: str, bucket: str) -> Iterator[Any]:
+    for page in client.get_paginator(call).paginate(Bucket=bucket):
+        yield from page.get(what, [])
+
+
+def histories(end: End, bucket: str) -> dict[str, list[tuple[bool, bool, bytes]]]:
+    """Return per key, oldest first: is it a delete marker, is it the null version, its bytes.
+
+    boto3 gives versions and markers apart, so the order is read from the XML itself.
+    """
+    client = end.client
+    url = client.generate_presigned_url(
+        "list_object_versions", Params={"Bucket": bucket, "EncodingType": "url", "MaxKeys": 1000}
+    )
+    with urllib.request.urlopen(url) as answer:
+        root = ElementTree.fromstring(answer.read())
+    space = {"s": "http://s3.amazonaws.com/doc/2006-03-01/"}
+    assert root.findtext("s:IsTruncated", "", space) == "false"
+    items = []
+    for node in root:
+        kind = node.tag.rpartition("}")[2]
+        if kind in ("Version", "DeleteMarker"):
+            told = {child.tag.rpartition("}")[2]: child.text or "" for child in node}
+            items.append((kind == "DeleteMarker", told))
+    if "versions-order" in end.wrong:
+        items.sort(key=lambda item: (item[1]["LastModified"], item[1]["IsLatest"]), reverse=True)
+    encoded = root.findtext("s:EncodingType", "", space) == "url"
+    found: dict[str, list[tuple[bool, bool, bytes]]] = {}
+    for marker, told in reversed(items):
+        key = urllib.parse.unquote_plus(told["Key"]) if encoded else told["Key"]
+        body = b""
+        if not marker:
+            body = client.get_object(Bucket=bucket, Key=key, VersionId=told["VersionId"])["Body"].read()
+        found.setdefault(key, []).append((marker, told["VersionId"] == "null", body))
+    return found
+
+
+def pause_for(end: End) -> float:
+    """How long to wait between versions so that their times differ in this store's listings."""
+    return 0.002 if "versions-order" in end.wrong else 0.0
