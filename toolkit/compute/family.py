@@ -417,12 +417,12 @@ class ComputeFamily:
 
     # commands ------------------------------------------------------------------------------
 
-    def run_at(self, side: Side, where: str, argv: list[str], stdin: bytes, timeout: float) -> Completed:
-        """Run a command on the server with address ``where`` at one side."""
-        for item in self.read(side, None):
-            if isinstance(item, Resource) and item.address == where:
+    def run_at(self, side: Side, server: Resource, argv: list[str], stdin: bytes, timeout: float) -> Completed:
+        """Run a command on a server of one side, in its app's folder."""
+        for item in self.read(side, {server.address: server}):
+            if isinstance(item, Resource) and item.address == server.address:
                 return self._driver(side).ex_exec(item.id, argv, stdin, timeout)
-        raise NotFound(f"there is no {where} at the {side}", "apply it first")
+        raise NotFound(f"there is no {server.address} at the {side}", "apply it first")
 
 
 def _kind(where: str) -> Kind:
