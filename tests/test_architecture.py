@@ -350,7 +350,7 @@ def test_every_verdict_row_has_its_test(family: str) -> None:
         (fences, "toolkit.dns.drivers.route53", "import boto3", ""),
         (fences, "toolkit.storage.family", "import dns.name", "imports dns"),
         (fences, "toolkit.plan", "def f():\n    from rich.console import Console", "imports rich"),
-        (fences, "toolkit.dns.family", "import requests", "kept to nobody"),
+        (fences, "toolkit.dns.family", "import httpx", "kept to nobody"),
         (banned_calls, "toolkit.x", "run(argv, shell=True)", "shell=True"),
         (banned_calls, "toolkit.x", "run(argv, shell=False)", ""),
         (banned_calls, "toolkit.x", "boto3.client('s3', verify=False)", "verify=False"),

@@ -59,7 +59,13 @@ def good() -> dict[str, Any]:
             {"at": "2026-03-01T10:00:00+00:00", "what": "apply.start", "detail": {"plan": "ab" * 32, "phase": "build"}},
             {"at": "2026-03-01T10:01:12+00:00", "what": "prove", "detail": {"verdict": "independent", "checks": {}}},
         ],
-        "figures": {"copied_bytes": 183_442_911, "freeze_seconds": 6.2, "retries": 14, "run_by": "processes"},
+        "figures": {
+            "copied_bytes": 183_442_911,
+            "freeze_seconds": 6.2,
+            "retries": 14,
+            "seconds": {"apply": 41.0, "prove": 7.5},
+            "run_by": "processes",
+        },
     }
 
 

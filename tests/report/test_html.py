@@ -68,7 +68,7 @@ def test_an_unknown_verdict_never_looks_like_a_pass() -> None:
 
 def test_a_rehearsal_says_that_it_was_one() -> None:
     assert "Rehearsed against mocks." in Page(render_html(good())).text
-    assert "1/14,400 of real time" in Page(render_html(good())).text
+    assert "at scale 1/14,400" in Page(render_html(good())).text
     assert "mocks." not in Page(render_html({**good(), "evidence": "real", "scale": 1})).text
 
 
@@ -136,6 +136,12 @@ def test_findings_are_bounded_and_the_rest_is_counted() -> None:
     report["findings"] = [{**one, "id": f"x{n}"} for n in range(SHOWN + 5)]
     text = Page(render_html(report)).text
     assert "… and 5 more in report.json" in text
+
+
+def test_figures_carry_their_units() -> None:
+    text = Page(render_html(good())).text
+    assert "copied bytes 174.9 MiB" in text
+    assert "apply 41 s prove 7.5 s" in text
 
 
 def test_new_findings_are_marked() -> None:

@@ -78,10 +78,7 @@ def render_html(report: Mapping[str, Json]) -> str:
         changed=view.changed(report)[: view.SHOWN],
         ties=view.ties(report),
         moments=view.moments(report),
-        figures=[
-            (key.replace("_", " "), text.figure(key, value))
-            for key, value in sorted((report.get("figures") or {}).items())
-        ],
+        figures=view.figures(report),
     )
 
 

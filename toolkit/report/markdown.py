@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from toolkit.model import Json
-from toolkit.report.text import figure, number, plural, scale, visible
+from toolkit.report.text import number, plural, scale, visible
 from toolkit.report.view import (
     CHECKS,
     SHOWN,
     changed,
     counted,
     families,
+    figures,
     findings,
     moments,
     outcomes,
@@ -42,7 +43,7 @@ def _lines(report: Mapping[str, Json]) -> Iterator[str]:
     yield f"# {text(report.get('site', ''))}: {text(headline)}\n"
     yield f"{text(sentence)}\n"
     if report.get("evidence") == "mock":
-        clocks = f" Clocks ran at {scale(report['scale'])}." if report.get("scale", 1) != 1 else ""
+        clocks = f" The rehearsal ran at scale {scale(report['scale'])}." if report.get("scale", 1) != 1 else ""
         yield f"> **Rehearsed against mocks.** No real provider was touched.{clocks}\n"
     seen = counted(report)
     span = f", took {took(report)}" if took(report) else ""
@@ -152,8 +153,7 @@ def _rest(report: Mapping[str, Json]) -> Iterator[str]:
         yield ""
     if report.get("figures"):
         yield "## Figures\n"
-        rows = [[name.replace("_", " "), figure(name, value)] for name, value in sorted(report["figures"].items())]
-        yield from _table(["figure", "value"], rows)
+        yield from _table(["figure", "value"], (list(row) for row in figures(report)))
     for notice in report.get("notices") or ():
         yield f"> {text(notice)}\n"
     yield f"Journal head `{_code(report.get('journal_head', ''))}`"

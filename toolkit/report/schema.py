@@ -19,6 +19,7 @@ from toolkit.summary import PROMISES
 SCHEMA = "rehost.report/1"
 
 Status = Literal["passed", "failed", "unproven"]
+Figure = int | float | str
 Held = Literal["held", "broken", "not measured"]
 
 
@@ -160,7 +161,7 @@ class ReportDoc(TypedDict):
     journeys: list[JourneyRow]
     dependence: Dependence
     timeline: list[Moment]
-    figures: dict[str, int | float | str]
+    figures: dict[str, Figure | dict[str, Figure]]
     verdicts: NotRequired[list[VerdictRow]]
     reason: NotRequired[str]
     notices: NotRequired[list[str]]

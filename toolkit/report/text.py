@@ -73,7 +73,7 @@ def figure(name: str, value: Json) -> str:
 
 
 def scale(value: float) -> str:
-    """Write the scale of a rehearsal's clocks: 1/14400 reads better than 6.9e-05."""
+    """Write the scale of a rehearsal: 1/14400 reads better than 6.9e-05."""
     return f"1/{round(1 / value):,}" if 0 < value < 1 else number(value)
 
 

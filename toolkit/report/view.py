@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from toolkit.families import FAMILIES, UNITS
 from toolkit.model import Json
-from toolkit.report.text import between, duration, plural
+from toolkit.report.text import between, duration, figure, plural
 from toolkit.summary import PROMISES
 
 SHOWN = 300  # findings in a rendering for people; report.json always holds all
@@ -120,6 +120,17 @@ def verdict(report: Mapping[str, Json]) -> tuple[str, str, str]:
         return "unproven", f"Unknown verdict: {name}", VERDICTS["unproven"][1]
     headline, sentence = VERDICTS[name]
     return name.replace(" ", "-"), headline, str(report.get("reason") or sentence)
+
+
+def figures(report: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Return (name, value) of every figure; a group of figures takes its unit from the group's name."""
+    lines = []
+    for name, value in sorted((report.get("figures") or {}).items()):
+        if isinstance(value, Mapping):
+            lines += [(str(part), figure(name, each)) for part, each in value.items()]
+        else:
+            lines.append((name.replace("_", " "), figure(name, value)))
+    return lines
 
 
 def took(report: Mapping[str, Json]) -> str:
