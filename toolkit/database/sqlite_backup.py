@@ -3,7 +3,7 @@
 ``python3 - PATH < sqlite_backup.py``. Exit code 3: there is no such file.
 """
 
-# ruff: noqa: PTH  (as few imports as possible)
+# ruff: noqa: PTH110
 import contextlib
 import os
 import shutil

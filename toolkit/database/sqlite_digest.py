@@ -8,7 +8,8 @@ The digest is a sum of SHA-256 values modulo 2**256: the order of rows does not 
 NULL, integer, real, text and blob are distinguished: 1, 1.0, '1' and x'31' are four different values.
 """
 
-# ruff: noqa: PTH, S608  (names are quoted as SQLite quotes them; as few imports as possible)
+# ruff: noqa: PTH110, S608
+# Names are quoted as SQLite quotes them; as few imports as possible, for it starts on any machine.
 import base64
 import contextlib
 import hashlib
@@ -31,7 +32,8 @@ def encoded(value: Any) -> bytes:
     if value is None:
         return b"n"
     if isinstance(value, tuple):
-        return b"t%d:" % len(value[0]) + value[0]
+        text: bytes = value[0]
+        return b"t%d:" % len(text) + text
     if isinstance(value, bytes):
         return b"b%d:" % len(value) + value
     if isinstance(value, int):

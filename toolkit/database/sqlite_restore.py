@@ -5,7 +5,7 @@ that exists is replaced through SQLite's backup, in one transaction, so that rea
 one that does not is renamed into place. ``python3 -c SCRIPT PATH --absent`` removes the file instead.
 """
 
-# ruff: noqa: PTH  (as few imports as possible)
+# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH116, PTH120
 import contextlib
 import os
 import shutil

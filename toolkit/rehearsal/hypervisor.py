@@ -32,9 +32,10 @@ from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from typing import Any
 
 from toolkit.errors import Conflict, Refused
+from toolkit.files import write_atomic
 from toolkit.rehearsal import hypervisor_child as child
 from toolkit.rehearsal.hypervisor_http import Server
-from toolkit.rehearsal.hypervisor_store import Store, write_aside
+from toolkit.rehearsal.hypervisor_store import Store
 
 TOKEN_VARIABLE = "REHOST_HYPERVISOR_TOKEN"  # noqa: S105  (the name of a variable)
 _TAIL = 1 << 20
@@ -66,7 +67,7 @@ class Hypervisor:
 
     def set_deny(self, deny: Sequence[str]) -> None:
         self.deny = [str(entry) for entry in deny]
-        write_aside(self.fence.rules, json.dumps({"allow": self.allow, "deny": self.deny}).encode())
+        write_atomic(self.fence.rules, json.dumps({"allow": self.allow, "deny": self.deny}).encode())
 
     def refusals(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.fence.refusals.read_bytes().splitlines()]

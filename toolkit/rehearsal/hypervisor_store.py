@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,21 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from toolkit.errors import Conflict, NotFound, Refused
+from toolkit.files import write_atomic
 from toolkit.model import canonical, sha256_hex
 
 COLLECTIONS = ("keypairs", "firewalls")
-
-
-def write_aside(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a crash leaves the old file or the new one, readable by us alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.touch(mode=0o600, exist_ok=False)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def safe_relative(name: str) -> PurePosixPath:
@@ -113,10 +101,10 @@ class Store:
         home = self.home(definition)
         home.mkdir(mode=0o700, exist_ok=True)
         if user_data is not None:
-            write_aside(home / "user-data", user_data)
+            write_atomic(home / "user-data", user_data)
         for name, data in files.items():
-            write_aside(home / "files" / name, data)
-        write_aside(home / "definition.json", canonical(definition))  # last: it is the commit mark
+            write_atomic(home / "files" / name, data)
+        write_atomic(home / "definition.json", canonical(definition))  # last: it is the commit mark
         return definition
 
     def user_data(self, definition: Mapping[str, Any]) -> bytes | None:
@@ -131,7 +119,7 @@ class Store:
             data = (self.home(definition) / "files" / name).read_bytes()
             if sha256_hex(data) != digest:
                 raise Refused(f"file {name} of server {definition['name']} was altered on disk", "define it again")
-            write_aside(workdir / name, data)
+            write_atomic(workdir / name, data)
 
     def undefine(self, definition: Mapping[str, Any], *, disks: bool) -> None:
         """Forget a server; with ``disks`` its files and data go as well."""
@@ -147,7 +135,7 @@ class Store:
         return [json.loads(path.read_bytes()) for path in paths]
 
     def put(self, collection: str, name: str, entry: Mapping[str, Any]) -> None:
-        write_aside(self._path(collection, name), canonical({**entry, "name": name}))
+        write_atomic(self._path(collection, name), canonical({**entry, "name": name}))
 
     def drop(self, collection: str, name: str) -> None:
         try:

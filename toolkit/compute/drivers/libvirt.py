@@ -32,6 +32,7 @@ from toolkit.compute.drivers.accelerator import probe
 from toolkit.compute.drivers.libvirt_errors import translated, unsupported
 from toolkit.compute.model import RUNNING, Definition, Found, Kind, Peer, Size, digest, safe_name, slug_of
 from toolkit.errors import ApplyError, Conflict, NotFound, Refused
+from toolkit.files import write_atomic
 from toolkit.model import Json, NotSeen, canonical, sha256_hex
 from toolkit.secrets import Secret
 
@@ -196,7 +197,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             if item.name == body["name"] and item.id != address:
                 raise Conflict(f"a {kind} {item.name} exists and is not ours", "rename ours with `to: {name: …}`")
         entry = {"body": dict(body), "provenance": {"by": "rehost", "address": address, "digest": digest(body)}}
-        _write(self._entry(kind, address), canonical(entry))
+        write_atomic(self._entry(kind, address), canonical(entry))
         return address
 
     def _stored(self, kind: Kind) -> Iterator[Found]:
@@ -291,13 +292,13 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         # a changed definition is a new instance for cloud-init, so that it reads its seed again
         instance = f"{ident}-{definition.provenance['digest'][:12]}"
         files = nocloud.seed(definition, instance=instance, mac=mac, network=self._network, login=login)
-        _write(self._home(ident) / "seed.iso", iso9660.build(_LABEL, files))
+        write_atomic(self._home(ident) / "seed.iso", iso9660.build(_LABEL, files))
 
     def _host_key(self, ident: str) -> tuple[Secret, str]:
         """Return the SSH host key that this guest will show: made here, so that it is known beforehand."""
         path = self._home(ident) / "host_key"
         if not path.exists():
-            _write(path, _new_key())
+            write_atomic(path, _new_key())
         private = Secret(path.read_text("ascii"))
         return private, _public_line(private)
 
@@ -387,14 +388,6 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
 
 def _plain(slug: str) -> str:
     return slug.replace("~", "_")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    aside.touch(mode=0o600)
-    aside.write_bytes(data)
-    aside.replace(path)
 
 
 def _new_key() -> bytes:
