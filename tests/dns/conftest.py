@@ -27,7 +27,7 @@ from toolkit.wire import Hints
 @dataclass(frozen=True)
 class Keys:
     key: Secret
-    secret: Secret = Secret("")
+    secret: Secret | None = None
 
 
 @dataclass

@@ -54,7 +54,7 @@ def sets_of(resource: Resource | None) -> dict[str, RRSet]:
     if resource is None:
         return {}
     zone = str(resource.body["zone"])
-    return {key: from_body(zone, key, body) for key, body in resource.body["rrsets"].items()}
+    return {key: from_body(zone, key, body, strict=False) for key, body in resource.body["rrsets"].items()}
 
 
 def differing(desired: Sets, existing: Sets) -> tuple[dict[str, RRSet], dict[str, RRSet]]:

@@ -94,7 +94,7 @@ def dns_changes(
         "dns",
         needs,
         note=f"delegate {zone.name} to {', '.join(wanted)}",
-        figures={"wait_s": max(seen.ttl, zone.ns_ttl)},
+        figures={"wait_s": max(seen.ttl, source[0].ns_ttl or 0 if source else 0)},
     )
 
 

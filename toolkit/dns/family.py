@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from toolkit import verdicts
-from toolkit.dns import content, cutover, names, parity, settle
+from toolkit.dns import content, cutover, names, parity, settle, zones
 from toolkit.dns.dependence import dependence_of
 from toolkit.dns.drivers.base import DnsDriver
 from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar
 from toolkit.dns.features import features
-from toolkit.dns.model import RRSet, ZoneInfo, from_body, parse_key, plain, rrset_address, rrset_key, zone_address
+from toolkit.dns.model import RRSet, ZoneInfo, from_body, parse_key, rrset_address, rrset_key, zone_address
 from toolkit.dns.translate import ALIAS_TTL, translate
 from toolkit.dns.verify import verify_zone
-from toolkit.errors import Conflict, NotFound, RehostError, Unsupported
+from toolkit.errors import NotFound, RehostError, Unsupported
 from toolkit.families import Lease, OldSide, Progress, Shard, Tick
 from toolkit.model import (
     Abilities,
@@ -39,8 +39,6 @@ from toolkit.model import (
 )
 from toolkit.providers import KINDS
 from toolkit.wire import Hints, addresses, with_port
-
-SOA = "{server} hostmaster.{zone} 1 10800 3600 604800 {minimum}"
 
 
 class DnsFamily:
@@ -182,11 +180,11 @@ class DnsFamily:
             needs: tuple[str, ...] = ()
             info = ZoneInfo(there.id if there else "", zone.name, zone.private)
             if address in desired and (there is None or self._wrong_servers(there)):
-                change = self._zone_change(zone, there)
+                change = zones.zone_change(zone, there, self._servers)
                 needs = (change.id,)
                 yield change
             have = {
-                key: from_body(zone.name, key, item.body)
+                key: from_body(zone.name, key, item.body, strict=False)
                 for item in existing.values()
                 if split(item.address)[1] == "rrset" and (found := rrset_key(item.address))[0] == slug
                 for key in [found[1]]
@@ -195,19 +193,9 @@ class DnsFamily:
             if after:
                 yield content.content_change(content.BUILD, slug, info, (before, after), phase="build", needs=needs)
 
-    def _zone_change(self, zone: settle.Wanted, there: Resource | None) -> Change:
-        address = zone_address(zone.slug)
-        facts = {"nameservers": sorted(self._servers), "ns_ttl": zone.ns_ttl, "soa": zone.soa}
-        after = Resource(address, {"name": zone.name, "private": zone.private}, facts=facts)
-        note = f"serve {zone.name}" + (f" from {', '.join(sorted(self._servers))}" if self._servers else "")
-        return Change(address, "update" if there else "create", there, after, note=note)
-
     def _wrong_servers(self, there: Resource) -> bool:
         have = {names.bare(name) for name in there.facts.get("nameservers") or ()}
-        return bool(self._servers) and self._picks_servers() and have != set(self._servers)
-
-    def _picks_servers(self) -> bool:
-        return self._target is not None and "own-nameservers" in self._target.ex_capabilities()
+        return bool(self._servers) and zones.picks_servers(self._target) and have != set(self._servers)
 
     def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:
         """List the changes of a later phase."""
@@ -234,7 +222,7 @@ class DnsFamily:
         """Look at the provider, or on the wire, and say which side of the change it shows."""
         match split(change.address)[1]:
             case "zone":
-                return self._observe_zone(change)
+                return zones.observe(self._driver("target"), change)
             case content.BUILD:
                 return content.observe(self._driver("target"), change)
             case content.TRAFFIC | content.APEX:
@@ -253,7 +241,7 @@ class DnsFamily:
         """Make one change; returns when the provider, or the parents, serve it."""
         match split(change.address)[1]:
             case "zone":
-                return self._create_zone(change)
+                return zones.create(self._driver("target"), change)
             case content.BUILD:
                 count = content.write(self._driver("target"), change)
                 self._let_secondaries_follow(change)
@@ -272,7 +260,7 @@ class DnsFamily:
         """Restore what was there before, where what is there is still ours."""
         match split(change.address)[1]:
             case "zone":
-                self._undo_zone(change)
+                zones.take_back(self._driver("target"), change)
             case content.BUILD:
                 content.take_back(self._driver("target"), change)
             case content.TRAFFIC | content.APEX:
@@ -316,7 +304,7 @@ class DnsFamily:
     def _wanted(self, desired: State) -> dict[str, settle.Wanted]:
         self._note(desired)
         keeps = self._target is not None and "alias" in self._target.ex_capabilities()
-        servers = self._servers if self._picks_servers() else {}
+        servers = self._servers if zones.picks_servers(self._target) else {}
         return settle.settle(desired, self._zone_names, servers, keeps_alias=keeps)
 
     def _source_zone(self, zone: settle.Wanted) -> tuple[ZoneInfo, dict[str, RRSet]]:
@@ -328,7 +316,7 @@ class DnsFamily:
 
     def _servers_of(self, zone: settle.Wanted) -> list[parity.Server]:
         """The target's name servers of a zone with their addresses; those without one are left out."""
-        if self._servers and self._picks_servers():
+        if self._servers and zones.picks_servers(self._target):
             return sorted((name, with_port(where)) for name, where in self._servers.items())
         driver = self._driver("target")
         found = content.find_zone(driver, zone.name, private=zone.private)
@@ -345,57 +333,6 @@ class DnsFamily:
     def _lookup(self, server: str) -> tuple[str, ...]:
         return addresses(server, self._hints)
 
-    def _observe_zone(self, change: Change) -> Seen:
-        driver, after = self._driver("target"), change.after
-        if after is None:
-            return "other"
-        found = content.find_zone(driver, str(after.body["name"]), private=bool(after.body.get("private")))
-        if found is None:
-            return "before"
-        if not self._picks_servers() or not after.facts.get("nameservers"):
-            return "after"
-        info, _ = driver.ex_read_zone(found.id)
-        have = {names.bare(name) for name in info.nameservers}
-        return "after" if have == set(after.facts["nameservers"]) else "before"
-
-    def _create_zone(self, change: Change) -> Mapping[str, Json]:
-        driver, after = self._driver("target"), change.after
-        if after is None:
-            raise Unsupported(f"{change.address} says nothing about the zone", "make a new plan")
-        name, facts = str(after.body["name"]), after.facts
-        servers = [str(server) for server in facts.get("nameservers") or ()]
-        zone = content.find_zone(driver, name, private=bool(after.body.get("private")))
-        if zone is None:
-            zone = driver.ex_create_zone(name, nameservers=servers)
-        if servers and self._picks_servers():
-            ttl = int(facts.get("ns_ttl") or settle.NS_TTL)
-            driver.ex_write_rrsets(zone.id, [plain(name, "NS", ttl, servers), _soa(name, servers, facts, ttl)])
-        info, _ = driver.ex_read_zone(zone.id)
-        return {"id": info.id, "nameservers": [names.bare(server) for server in info.nameservers]}
-
-    def _undo_zone(self, change: Change) -> None:
-        driver, after = self._driver("target"), change.after
-        if after is None:
-            return
-        name = str(after.body["name"])
-        zone = content.find_zone(driver, name, private=bool(after.body.get("private")))
-        if zone is None:
-            return
-        info, sets = content.read_sets(driver, zone)
-        if change.before is not None:
-            servers = [str(server) for server in change.before.facts.get("nameservers") or ()]
-            if servers:
-                ttl = int(change.before.facts.get("ns_ttl") or settle.NS_TTL)
-                driver.ex_write_rrsets(zone.id, [plain(name, "NS", ttl, servers)])
-            return
-        strangers = sorted(key for key in sets if key not in ("@/SOA", "@/NS"))
-        if strangers:
-            raise Conflict(
-                f"zone {name} holds record sets that rehost did not make: {', '.join(strangers[:5])}",
-                "delete them or keep the zone; rehost deletes only what it made",
-            )
-        driver.ex_delete_zone(info.id)
-
     def _let_secondaries_follow(self, change: Change) -> None:
         """Wait a while for all name servers to serve one serial; verify reports it if they do not."""
         if change.after is None or not self._servers:
@@ -404,11 +341,3 @@ class DnsFamily:
         servers = sorted((name, with_port(where)) for name, where in self._servers.items())
         self._tick(Progress("dns", change.address, 0, 1, wait="secondaries transfer the zone"))
         parity.wait_for_serials(zone, servers, timeout=10.0)
-
-
-def _soa(name: str, servers: list[str], facts: Mapping[str, Json], ttl: int) -> RRSet:
-    """The zone's own SOA; the negative TTL is the old zone's."""
-    words = str(facts.get("soa") or "").split()
-    minimum = words[6] if len(words) == 7 and words[6].isdigit() else "900"
-    text = SOA.format(server=names.canonical(servers[0]), zone=names.canonical(name), minimum=minimum)
-    return RRSet(names.canonical(name), "SOA", ttl, (text,))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from toolkit.dns import names
+from toolkit.dns import names, rdata
 from toolkit.dns.model import parse_key, rrset_key
+from toolkit.errors import Unsupported
 from toolkit.model import Endpoint, Json, Resource, split
 
 #: What PowerDNS's API takes as an owner name (measured on 4.7.3); a wildcard label only in front.
@@ -44,6 +45,12 @@ def _rrset(resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Featur
     owner, rdtype, _ = parse_key(key)
     body, facts = resource.body, resource.facts
     yield (f"type-{rdtype}", "")
+    for value in body.get("values") or ():
+        try:
+            rdata.canonical(rdtype, str(value))
+        except Unsupported as exc:
+            yield "unreadable-data", exc.text
+            break
     alias = body.get("alias")
     if alias is not None:
         yield "alias", f"to {alias['name']}"

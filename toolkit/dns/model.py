@@ -82,19 +82,23 @@ def parse_key(key: str) -> tuple[str, str, str]:
     return found["owner"], found["type"], found["set"] or ""
 
 
-def from_body(zone: str, key: str, body: Mapping[str, Json]) -> RRSet:
-    """Read a record set from its body; ``values`` may stand in any spelling and order."""
+def from_body(zone: str, key: str, body: Mapping[str, Json], *, strict: bool = True) -> RRSet:
+    """Read a record set from its body; ``values`` may stand in any spelling and order.
+
+    ``strict=False`` takes values that make no sense as they are: a provider holds them so.
+    """
+    spelled = rdata.canonical_set if strict else rdata.readable_set
     owner, rdtype, set_id = parse_key(key)
     alias, routing = body.get("alias"), body.get("routing")
     if alias is not None:
         alias = {**alias, "name": names.canonical(str(alias["name"]))}
-    elif not body.get("values"):
+    elif not body.get("values") and strict:
         raise Unsupported(f"{key} in zone {zone} has no values", "give `values` or `alias`")
     return RRSet(
         names.absolute(owner, zone),
         rdtype,
         None if alias is not None else int(body.get("ttl") or 0),
-        () if alias is not None else rdata.canonical_set(rdtype, (str(value) for value in body["values"])),
+        () if alias is not None else spelled(rdtype, (str(value) for value in body["values"])),
         set_id,
         alias,
         routing,

@@ -28,7 +28,8 @@ PLAIN = (
 )
 #: Types whose data is a provider's own language; never parsed.
 FOREIGN = frozenset({"ALIAS", "LUA"})
-_PARAMETER = re.compile(r'(\S+?)="((?:[^"\\]|\\.)*)"')
+#: Service parameters that PowerDNS 4.7 writes without quotes; it refuses them otherwise.
+_PARAMETER = re.compile(r'\b(mandatory|alpn|port|ipv4hint|ipv6hint)="((?:[^"\\]|\\.)*)"')
 _REFERENCE = "@{"
 #: Which field of a type's text holds the name of another host.
 _TARGET_FIELD = {"CNAME": 0, "NS": 0, "PTR": 0, "MX": 1, "SRV": 3, "SVCB": 1, "HTTPS": 1}
@@ -62,19 +63,38 @@ def canonical_set(rdtype: str, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({canonical(rdtype, value) for value in values}))
 
 
+def readable(rdtype: str, text: str) -> str:
+    """Return the one spelling of a value, or the value itself if it makes no sense.
+
+    For what a provider already holds: one odd record must not hide a whole zone.
+    """
+    try:
+        return canonical(rdtype, text)
+    except Unsupported:
+        return text
+
+
+def readable_set(rdtype: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Like :func:`canonical_set`, for what a provider already holds."""
+    return tuple(sorted({readable(rdtype, value) for value in values}))
+
+
 def same(rdtype: str, one: Iterable[str], other: Iterable[str]) -> bool:
     """Say whether two sets of values mean the same on the wire (names compare without case)."""
-    left, right = canonical_set(rdtype, one), canonical_set(rdtype, other)
+    left, right = readable_set(rdtype, one), readable_set(rdtype, other)
     if left == right:
         return True
-    if rdtype in FOREIGN or any(_REFERENCE in value for value in (*left, *right)):
+    if rdtype in FOREIGN or len(left) != len(right) or any(_REFERENCE in value for value in (*left, *right)):
         return False
-    return {parse(rdtype, value) for value in left} == {parse(rdtype, value) for value in right}
+    try:
+        return {parse(rdtype, value) for value in left} == {parse(rdtype, value) for value in right}
+    except Unsupported:
+        return False
 
 
 def from_route53(rdtype: str, text: str) -> str:
     """Read a value as Route 53 writes it, octal escapes and all."""
-    return canonical(rdtype, octal_to_decimal(text))
+    return readable(rdtype, octal_to_decimal(text))
 
 
 def to_route53(rdtype: str, text: str) -> str:

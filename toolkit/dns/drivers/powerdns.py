@@ -257,7 +257,7 @@ def _rrset(raw: dict[str, Any]) -> RRSet:
     if raw.get("comments"):
         facts["comments"] = [comment["content"] for comment in raw["comments"]]
     values = (record["content"] for record in raw["records"] if not record.get("disabled"))
-    return RRSet(names.canonical(raw["name"]), rdtype, raw["ttl"], rdata.canonical_set(rdtype, values), facts=facts)
+    return RRSet(names.canonical(raw["name"]), rdtype, raw["ttl"], rdata.readable_set(rdtype, values), facts=facts)
 
 
 def _raw(rrset: RRSet) -> dict[str, Json]:
