@@ -210,9 +210,9 @@ class MockAws:
     def parent_dns(self) -> str:
         return f"{self.loopback.old_ip(4)}:5300"
 
-    def cutoff(self) -> None:
-        """Shut the account: every AWS call answers 403 and the machines are gone."""
-        self.store.control("cutoff", {})
+    def cutoff(self, *, dns: bool = True) -> None:
+        """Shut the account: every AWS call answers 403, the machines are gone, Route 53 with them."""
+        self.store.control("cutoff", {"dns": dns})
         for server in self.machines("servers")["servers"] if self.hypervisor else ():
             self.machines(f"servers/{server['id']}/stop", {})
 
@@ -249,7 +249,7 @@ def start(loopback: net.Loopback, folder: Path, *, hypervisor: bool = True) -> M
     store = start_store(
         loopback.old_ip(2),
         folder,
-        config={"twin": {"dns": loopback.old_ip(3), "parent": loopback.old_ip(4), "suffix": "rehearsal"}},
+        config={"twin": {"endpoint": loopback.old_ip(2), "dns": loopback.old_ip(3), "parent": loopback.old_ip(4)}},
     )
     token = Secret(secrets.token_urlsafe(24))
     child = None

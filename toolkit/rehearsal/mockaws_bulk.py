@@ -1,6 +1,6 @@
 """Load a seed's objects straight into the mocked S3, as if each had been PUT.
 
-Enters: the path of a generator module with ``objects(scale)`` and a scale. Leaves: counts. A test
+Enters: the folder of a sample site, whose ``generate.py`` has ``objects(scale)``, and a scale. Leaves: counts. A test
 compares the result with real PUTs: ETags, parts, versions, metadata, listings. Raises
 ``UsageError`` for a module that has no objects, moto's errors for a bucket that is not there.
 """
@@ -8,11 +8,9 @@ compares the result with real PUTs: ETags, parts, versions, metadata, listings. 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 from moto.s3.models import FakeKey, s3_backends
@@ -21,23 +19,10 @@ from requests.structures import CaseInsensitiveDict
 from toolkit.errors import UsageError
 from toolkit.model import Json
 from toolkit.rehearsal.mockaws_server import Mock
+from toolkit.rehearsal.seed import load_generator
 
 ACCOUNT = "123456789012"
 _SETTABLE = ("content-type", "content-language", "content-encoding", "cache-control", "expires", "content-disposition")
-
-
-def load_module(path: Path) -> ModuleType:
-    """Import a seed's ``generate.py`` under a name of its own."""
-    name = f"rehost_seed_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise UsageError(f"{path} is not a Python module", "name the generate.py of a seed")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def small_objects(bucket: str, count: int, size: int, prefix: str) -> Iterator[Any]:
@@ -49,11 +34,11 @@ def small_objects(bucket: str, count: int, size: int, prefix: str) -> Iterator[A
 
 
 def bulk(_mock: Mock, _query: dict[str, str], body: Json) -> Json:
-    """Answer ``POST /_rehost/bulk``: ``{module, scale}`` or ``{bucket, count, size, prefix}``."""
-    if body.get("module"):
-        module = load_module(Path(body["module"]))
+    """Answer ``POST /_rehost/bulk``: ``{site, scale}`` or ``{bucket, count, size, prefix}``."""
+    if body.get("site"):
+        module = load_generator(Path(body["site"]))
         if not hasattr(module, "objects"):
-            raise UsageError(f"{body['module']} has no objects(scale)", "name the generate.py of a seed")
+            raise UsageError(f"{module.__file__} has no objects(scale)", "name the folder of a sample site")
         return put_all(module.objects(float(body.get("scale", 1.0))))
     return put_all(small_objects(body["bucket"], int(body["count"]), int(body["size"]), body.get("prefix", "o")))
 

@@ -4,12 +4,12 @@ Enters: method, path, JSON body; the server has already checked the token. Leave
 nothing: mistakes become 4xx answers with ``{"error": text}``.
 
     GET  /_rehost/health                     GET  /_rehost/counts
-    POST /_rehost/cutoff                     POST /_rehost/restore
+    POST /_rehost/cutoff {dns: true}         POST /_rehost/restore
     POST /_rehost/phase {phase}              (every call logged from then on carries it)
     GET  /_rehost/calls?service=&class=&operation=&bucket=&status=&after_cutoff=&since=&until=&limit=
     GET  /_rehost/digest                     POST /_rehost/reset
     GET|PUT /_rehost/faults [rules]          POST /_rehost/bulk {...}
-    POST /_rehost/public-ip {instance, ip}   POST /_rehost/dns {...}
+    POST /_rehost/public-ip {instance, ip}   POST /_rehost/health-checks {failing: [id]}
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ def _health(mock: Mock, _query: dict[str, str], _body: Json) -> Json:
     return {"ok": True, "cut_off": mock.cut_off}
 
 
-def _cutoff(mock: Mock, _query: dict[str, str], _body: Json) -> Json:
+def _cutoff(mock: Mock, _query: dict[str, str], body: Json) -> Json:
     mock.cut_off = True
-    return {"cut_off": True}
+    mock.dns_off = bool((body or {}).get("dns", True))
+    return {"cut_off": True, "dns_off": mock.dns_off}
 
 
 def _restore(mock: Mock, _query: dict[str, str], _body: Json) -> Json:
-    mock.cut_off = False
+    mock.cut_off = mock.dns_off = False
     return {"cut_off": False}
+
+
+def _health_checks(mock: Mock, _query: dict[str, str], body: Json) -> Json:
+    mock.unhealthy = {str(ident) for ident in body["failing"]}
+    return {"failing": sorted(mock.unhealthy)}
 
 
 def _phase(mock: Mock, _query: dict[str, str], body: Json) -> Json:
@@ -114,6 +120,7 @@ ROUTES: Mapping[str, Route] = {
     "cutoff": _cutoff,
     "restore": _restore,
     "phase": _phase,
+    "health-checks": _health_checks,
     "calls": _calls,
     "counts": _counts,
     "faults": _faults,

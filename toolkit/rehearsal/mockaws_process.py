@@ -17,7 +17,7 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from toolkit.model import Json
-from toolkit.rehearsal import mockaws_ec2, mockaws_route53, mockaws_s3, net
+from toolkit.rehearsal import mockaws_dns, mockaws_ec2, mockaws_route53, mockaws_s3, net
 from toolkit.rehearsal.mockaws_bulk import bulk
 from toolkit.rehearsal.mockaws_calls import CallLog
 from toolkit.rehearsal.mockaws_control import Extra, control
@@ -55,12 +55,15 @@ async def run(config: dict[str, Json]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     mock = build(config)
+    names = mockaws_dns.start(mock, config["twin"]) if config.get("twin") else None
     runner = await serve(mock, [(address, port) for address, port in config["listen"]])
     try:
         net.announce({"ready": True, "listen": config["listen"]})
         await ended.wait()
     finally:
         await runner.cleanup()
+        if names is not None:
+            names.close()
         mock.log.close()
 
 

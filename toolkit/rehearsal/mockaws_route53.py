@@ -52,8 +52,9 @@ class Zone(FakeZone):  # type: ignore[misc]
 
     @property
     def rrsets(self) -> list[Any]:
-        """The record sets as moto's objects, in the order of the API."""
-        return [_record_set(self.sets[key]) for key in self.ordered()]
+        """The record sets as moto's objects, in the order of the API. Read by other threads too."""
+        sets = self.sets
+        return [_record_set(sets[key]) for key in sorted(sets, key=order_key)]
 
     @rrsets.setter
     def rrsets(self, _value: list[Any]) -> None:

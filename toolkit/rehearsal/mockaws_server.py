@@ -43,6 +43,8 @@ class Mock:
     services: frozenset[str] | None = None  # None = all that moto has
     rules: faults.Rules = field(default_factory=faults.Rules)
     cut_off: bool = False
+    dns_off: bool = False  # the twin of Route 53 serves nothing either
+    unhealthy: set[str] = field(default_factory=set)  # health checks that fail
     phase: str = ""  # what is being played; every logged call carries it
     settle: float = 0.2  # seconds until a Route 53 change is INSYNC
     app: Wsgi | None = None
