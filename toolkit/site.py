@@ -275,17 +275,19 @@ def _moves(doc: Mapping[str, Any]) -> dict[str, Move]:
 
 def _groups(doc: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     groups: Mapping[str, list[str]] = doc.get("groups", {})
+    return {name: tuple(dict.fromkeys(_members(groups, name))) for name in groups}
 
-    def members(name: str, seen: set[str]) -> Iterator[str]:
-        for member in groups[name]:
-            other = member.removeprefix("group:")
-            if other == member:
-                yield member
-            elif other not in seen:
-                seen.add(other)
-                yield from members(other, seen)
 
-    return {name: tuple(dict.fromkeys(members(name, {name}))) for name in groups}
+def _members(groups: Mapping[str, list[str]], name: str) -> Iterator[str]:
+    """Yield the patterns of a group and of the groups in it, in order; chains may be long."""
+    pending, seen = [f"group:{name}"], set()
+    while pending:
+        member = pending.pop()
+        if not member.startswith("group:"):
+            yield member
+        elif member not in seen:
+            seen.add(member)
+            pending += reversed(groups[member.removeprefix("group:")])
 
 
 def _accept(entry: Mapping[str, Any], line: int) -> Accept:

@@ -229,11 +229,11 @@ def _groups(doc: dict[str, Json]) -> Iterator[Trouble]:
 
 def _circle(groups: dict[str, Json], start: str, done: set[str]) -> list[str]:
     """Follow groups from ``start``; return the first circle, once. Iterative: chains may be long."""
-    path: list[str] = []
+    path: dict[str, None] = {}
     pending: list[tuple[str, Iterator[str]]] = []
 
     def enter(name: str) -> None:
-        path.append(name)
+        path[name] = None
         members = [m.removeprefix("group:") for _, m in texts(groups.get(name)) if m.startswith("group:")]
         pending.append((name, iter(members)))
 
@@ -245,10 +245,10 @@ def _circle(groups: dict[str, Json], start: str, done: set[str]) -> list[str]:
         other = next(members, None)
         if other is None:
             pending.pop()
-            path.pop()
+            path.popitem()
             done.add(name)
         elif other in path:
-            found = found or [*path[path.index(other) :], other]
+            found = found or [*list(path)[list(path).index(other) :], other]
         elif other not in done and other in groups:
             enter(other)
     return found

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 
 from toolkit.model import Json
 from toolkit.site_words import (
+    RECORD_PATTERN,
+    SLUG,
     Cidr,
     CredentialsWord,
     Date,
@@ -32,6 +34,7 @@ from toolkit.site_words import (
     Text,
     Ttl,
     Url,
+    Version,
 )
 from toolkit.site_yaml import Loc
 
@@ -317,7 +320,7 @@ Loose = dict[str, dict[str, Any]]
 class Site(Extensible):
     """The site definition: what there is, where it goes, and what proves that it works."""
 
-    rehost: Literal[1]
+    rehost: Version
     name: Slug
     providers: dict[Slug, Provider] = {}
     move: Moves = Moves()
@@ -360,6 +363,9 @@ def _adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
 def schema() -> dict[str, Json]:
     """Return the JSON Schema (draft 2020-12) of site.yaml."""
     made = _adapter(Site).json_schema(by_alias=True)
+    for section in ("providers", "groups", *MODELS):
+        made["properties"][section]["propertyNames"] = {"pattern": f"^{SLUG}$"}
+    made["$defs"]["Zone"]["properties"]["records"]["propertyNames"] = {"pattern": RECORD_PATTERN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "rehost.site/1",

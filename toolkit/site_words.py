@@ -254,6 +254,13 @@ def _checked(check: Callable[[str], str], **schema: Any) -> Any:
     ]
 
 
+def _version(value: object) -> object:
+    if type(value) is not int or value != 1:
+        raise wrong(f"must be the number 1, not {show(value)}", "write `rehost: 1`; other formats are not known here")
+    return value
+
+
+Version = Annotated[Any, BeforeValidator(_version), WithJsonSchema({"const": 1})]
 Text = Annotated[str, Field(min_length=1)]
 Slug = _checked(_slug, pattern=f"^{SLUG}$")
 Cidr = _checked(cidr)
@@ -263,8 +270,8 @@ Kind = _checked(_kind, enum=sorted(KINDS))
 Endpoint = _checked(_endpoint, format="uri")
 Url = _checked(_url, pattern="^https?://")
 Method = _checked(_method, enum=list(_METHODS))
-_RECORD_PATTERN = "^" + re.sub(r"\?P<\w+>", "", _RECORD_KEY.pattern) + "$"
-RecordKey = Annotated[str, AfterValidator(_record_key), WithJsonSchema({"type": "string", "pattern": _RECORD_PATTERN})]
+RECORD_PATTERN = "^" + re.sub(r"\?P<\w+>", "", _RECORD_KEY.pattern) + "$"
+RecordKey = Annotated[str, AfterValidator(_record_key), WithJsonSchema({"type": "string", "pattern": RECORD_PATTERN})]
 Protocol = Annotated[
     Any,
     BeforeValidator(_protocol),
