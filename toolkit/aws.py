@@ -5,6 +5,8 @@ Shared by the drivers of all families. Raises ``AuthError`` when nothing is foun
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import boto3
 import botocore.exceptions
 
@@ -30,16 +32,25 @@ def session(credentials: Credentials, region: str = "") -> boto3.session.Session
         raise AuthError(str(exc), _REMEDY) from exc
 
 
-def keys(credentials: Credentials) -> Credentials:
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key pair, for drivers that know no profiles; ``token`` for temporary ones."""
+
+    key: Secret
+    secret: Secret
+    token: Secret | None = None
+
+
+def keys(credentials: Credentials) -> Keys:
     """Return the key pair behind any kind of credentials, as it is at this moment."""
-    if credentials.kind == "keys":
-        return credentials
+    if credentials.kind == "keys" and credentials.key is not None and credentials.secret is not None:
+        return Keys(credentials.key, credentials.secret, credentials.token)
     try:
         found = session(credentials).get_credentials()
     except botocore.exceptions.BotoCoreError as exc:
         raise AuthError(f"the AWS credentials cannot be read: {exc}", _REMEDY) from exc
-    if found is None:
+    frozen = found.get_frozen_credentials() if found else None
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise AuthError("no AWS credentials were found", _REMEDY)
-    frozen = found.get_frozen_credentials()
     token = Secret(frozen.token) if frozen.token else None
-    return Credentials("keys", Secret(frozen.access_key), Secret(frozen.secret_key), token)
+    return Keys(Secret(frozen.access_key), Secret(frozen.secret_key), token)

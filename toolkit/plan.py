@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from toolkit.assess import Accept, assess, ignored
-from toolkit.errors import Refused
+from toolkit.errors import NotFound, Refused
 from toolkit.families import FAMILIES, Family
 from toolkit.model import Change, Endpoint, Phase, Plan, Resource, State, Verdict, state
 from toolkit.runs import Run, now
@@ -26,6 +26,7 @@ def plan(
     inputs: Mapping[str, str] | None = None,
 ) -> Plan:
     """Make the plan of the first phase: everything that can be built without touching the source."""
+    drift = source_drift(resources, families)
     abilities = {name: family.probe("target") for name, family in families.items()}
     verdicts = assess(resources, families, abilities, accepts)
     wanted = desired(resources, families, blocked(verdicts))
@@ -42,10 +43,27 @@ def plan(
         now(),
         ordered(changes),
         verdicts,
-        (*notices, *left_out),
+        (*notices, *left_out, *drift),
         tuple(wanted.values()),
         inputs or {},
     )
+
+
+def source_drift(resources: State, families: Mapping[str, Family]) -> list[str]:
+    """Say what changed at the source since it was discovered; what is gone stops the plan."""
+    gone: list[str] = []
+    changed: list[str] = []
+    for name, family in families.items():
+        mine = {addr: item for addr, item in of_family(resources, name).items() if not ignored(item)}
+        found = state(item for item in family.read("source", mine) if isinstance(item, Resource))
+        gone += [addr for addr in mine if addr not in found]
+        changed += [addr for addr in mine if addr in found and found[addr].body != mine[addr].body]
+    if gone:
+        raise NotFound(
+            f"not at the source: {', '.join(gone[:5])}" + (f" and {len(gone) - 5} more" if len(gone) > 5 else ""),
+            "run `rehost discover` to see what is there now; take out of site.yaml what is gone for good",
+        )
+    return [f"{addr} is no longer at the source as site.yaml says: run `rehost discover`" for addr in changed]
 
 
 def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: Run) -> Plan:

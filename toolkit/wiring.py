@@ -31,7 +31,7 @@ from toolkit.journeys import Answer, Fetch
 from toolkit.model import Json, Side, State
 from toolkit.providers import KINDS
 from toolkit.runs import Run
-from toolkit.secrets import credentials, resolve
+from toolkit.secrets import Secret, credentials, resolve
 from toolkit.site import Provider, Site
 from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.family import StorageFamily
@@ -148,7 +148,10 @@ def _runner(
     """
     compute = _compute_family(old, new, folder, blobs, tick, site.folder)
     played = old.extra.get("x-machines") if old else None
-    machines = _embedded(played["endpoint"], played["credentials"], site.folder) if played else None
+    machines = None
+    if played:
+        stand_in = Provider("x-machines", "embedded", played["endpoint"], credentials=played["credentials"])
+        machines = EmbeddedNodeDriver(stand_in.endpoint, _one_key(stand_in, site.folder))
 
     def run_at(side: Side, server: str, argv: list[str], stdin: bytes, timeout: float) -> Completed:
         if side == "source" and machines is not None:
@@ -190,7 +193,8 @@ def _dns_driver(provider: Provider | None, base: Path) -> LosslessRoute53 | Loss
             endpoint=provider.endpoint or None, credentials=aws.keys(credentials(provider.credentials, base=base))
         )
     if provider.kind == "powerdns":
-        return LosslessPowerDNS(endpoint=provider.endpoint, credentials=credentials(provider.credentials, base=base))
+        key = _one_key(provider, base)
+        return LosslessPowerDNS(endpoint=provider.endpoint, credentials=aws.Keys(key, Secret("")))
     raise _no(provider, "dns")
 
 
@@ -223,15 +227,16 @@ def _compute_driver(provider: Provider | None, base: Path, folder: Path) -> Any:
             accelerator=str(extra.get("x-accelerator") or "qemu"),
         )
     if provider.kind == "embedded":
-        return _embedded(provider.endpoint, provider.credentials, base)
+        return EmbeddedNodeDriver(provider.endpoint, _one_key(provider, base))
     raise _no(provider, "compute")
 
 
-def _embedded(endpoint: str, reference: Any, base: Path) -> EmbeddedNodeDriver:
-    key = credentials(reference, base=base).key
+def _one_key(provider: Provider, base: Path) -> Secret:
+    """Resolve the one key of providers that know no pair."""
+    key = credentials(provider.credentials, base=base).key
     if key is None:
-        raise AuthError("the embedded hypervisor needs a token", "name it under credentials: {key: env:NAME}")
-    return EmbeddedNodeDriver(endpoint, key)
+        raise AuthError(f"the provider {provider.name} needs a key", "name it under credentials: {key: env:NAME}")
+    return key
 
 
 def _registrar(site: Site, hints: wire.Hints, base: Path) -> Registrar:

@@ -24,7 +24,16 @@ def run(tmp_path: Path) -> Run:
 
 
 def planned(run: Run, fams: dict[str, FakeFamily], *things: Resource) -> Plan:
-    return plan({item.address: item for item in things}, fams, run)
+    fams["dns"].source = {item.address: item for item in things}
+    return plan(fams["dns"].source, fams, run)
+
+
+def test_what_is_gone_at_the_source_stops_the_plan_and_what_changed_is_told(run: Run) -> None:
+    fams = families(source={"dns/rrset/zone/a/A": thing("a", 2)})
+    with pytest.raises(NotFound, match="dns/rrset/zone/b/A"):
+        plan({item.address: item for item in (thing("a"), thing("b"))}, fams, run)
+    made = plan({"dns/rrset/zone/a/A": thing("a", 1)}, fams, run)
+    assert "rehost discover" in "".join(made.notices)
 
 
 def test_p4_a_second_apply_does_nothing(run: Run) -> None:

@@ -10,8 +10,8 @@ import tempfile
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-import click
 import typer
 
 from toolkit import guard
@@ -58,6 +58,8 @@ Each verb has --help. Nothing is ever deleted at the source.
 """
 
 INTERNAL_ERROR = 70
+#: Typer brings a click of its own in some releases; the exceptions are reached through what it exports.
+CommandLineError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 app = typer.Typer(
     name="rehost",
@@ -104,12 +106,13 @@ def run() -> None:
     try:
         guard.install_from_environment()
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         code = exc.exit_code
-    except click.ClickException as exc:
+    except CommandLineError as exc:
+        # Typing nothing at all is a question, not a mistake: show the way and leave with 0.
+        code = 0 if type(exc).__name__ == "NoArgsIsHelpError" else 2
         exc.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted: what was done is in the journal, run the same command again to go on\n")
         code = 128 + signal.SIGINT
     except RehostError as exc:

@@ -13,7 +13,6 @@ import typer
 from toolkit.cli.common import AsJson, Yes, consent, out
 from toolkit.cli.display import Display
 from toolkit.rehearsal import isolation, lab
-from toolkit.rehearsal.rehearse import rehearse as play
 from toolkit.shipped import shipped
 
 
@@ -64,6 +63,9 @@ def rehearse(
             raise typer.Exit(code)
     if target is Target.embedded and isolation.inside():
         isolation.raise_loopback()
+    # Loaded here: the mocks take a second to import, which no other verb should pay for.
+    from toolkit.rehearsal.rehearse import rehearse as play
+
     info = lab.status(lab_folder) if target is Target.lab else None
     document = play(site_dir, folder, info=info, scale=scale, say=display.say)
     report = folder / "run" / "report" / "report.html"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.errors import NotFound
 from toolkit.model import Json
 from toolkit.rehearsal import embedded as embedded_target
 from toolkit.rehearsal.lab.info import LabInfo
@@ -66,36 +67,45 @@ def embedded(stack: contextlib.ExitStack, loopback: Loopback, folder: Path) -> T
 
 
 def lab(info: LabInfo) -> Target:
-    """The providers of a running lab."""
-    read = Path.read_text
-    return Target(
-        {
-            "store": {
-                "kind": "ceph",
-                "endpoint": info.s3.endpoint,
-                "insecure": True,
-                "credentials": {"key": "env:STORE_KEY", "secret": "env:STORE_SECRET"},
-            },
-            "names": {
-                "kind": "powerdns",
-                "endpoint": info.powerdns.api,
-                "insecure": True,
-                "credentials": {"key": "env:NAMES_KEY"},
-                "nameservers": {f"ns{n}.agora.example": ip for n, ip in enumerate(info.powerdns.nameservers, 1)},
-            },
-            "machines": {
-                "kind": "libvirt",
-                "endpoint": info.libvirt.uri,
-                "pool": info.libvirt.pool,
-            },
+    """The providers of a running lab, which must have all parts."""
+    s3, names, machines, sshd = info.s3, info.powerdns, info.libvirt, info.sshd
+    if s3 is None or names is None or machines is None or sshd is None:
+        raise NotFound("the lab lacks parts that the rehearsal needs", "start it again with: rehost lab up")
+    image = {name: getattr(machines, name) for name in ("disk", "kernel", "initrd", "cmdline")}
+    providers = {
+        "store": {
+            "kind": "ceph",
+            "endpoint": s3.endpoint,
+            "insecure": True,
+            "credentials": {"key": "env:STORE_KEY", "secret": "env:STORE_SECRET"},
         },
-        {
-            "STORE_KEY": read(Path(info.s3.key_file)).strip(),
-            "STORE_SECRET": read(Path(info.s3.secret_file)).strip(),
-            "NAMES_KEY": read(Path(info.powerdns.key_file)).strip(),
+        "names": {
+            "kind": "powerdns",
+            "endpoint": names.api,
+            "insecure": True,
+            "credentials": {"key": "env:NAMES_KEY"},
+            "nameservers": {f"ns{n}.agora.example": ip for n, ip in enumerate(names.nameservers, 1)},
         },
-        network="10.77.0.0/24",
-    )
+        "machines": {
+            "kind": "libvirt",
+            "endpoint": machines.uri,
+            "pool": machines.pool,
+            "images": {"default": image},
+            "network": {name: getattr(machines, name) for name in ("bridge", "prefix", "gateway", "nameserver")},
+            "access": {"user": "root", "key": "env:MACHINES_KEY"},
+            "x-folder": machines.images,
+            "x-accelerator": machines.domain_type,
+        },
+    }
+    env = {
+        name: Path(file).read_text("utf-8").strip()
+        for name, file in (
+            ("STORE_KEY", s3.key_file),
+            ("STORE_SECRET", s3.secret_file),
+            ("NAMES_KEY", names.key_file),
+        )
+    }
+    return Target(providers, {**env, "MACHINES_KEY": Path(sshd.key_file).read_text("utf-8")}, network="10.77.0.0/24")
 
 
 def stage(aws: MockAws, target: Target) -> Stage:
