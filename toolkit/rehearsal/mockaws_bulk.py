@@ -2,17 +2,19 @@
 
 Enters: the folder of a sample site, whose ``generate.py`` has ``objects(scale)``, and a scale. Leaves: counts. A test
 compares the result with real PUTs: ETags, parts, versions, metadata, listings. Raises
-``UsageError`` for a module that has no objects, moto's errors for a bucket that is not there.
+``UsageError`` for a module that has no objects and for a bucket that is not there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from moto.s3.exceptions import MissingBucket
 from moto.s3.models import FakeKey, s3_backends
 from requests.structures import CaseInsensitiveDict
 
@@ -45,7 +47,7 @@ def bulk(_mock: Mock, _query: dict[str, str], body: Json) -> Json:
 
 def put_all(objects: Iterable[Any]) -> dict[str, Json]:
     """Put every version of every object; return how many there were."""
-    backend = s3_backends[ACCOUNT]["aws"]
+    backend, began = s3_backends[ACCOUNT]["aws"], time.process_time()
     keys = versions = size = 0
     for item in objects:
         keys += 1
@@ -53,11 +55,20 @@ def put_all(objects: Iterable[Any]) -> dict[str, Json]:
             versions += 1
             size += len(version.body or b"")
             put_version(backend, item.bucket, item.key, version)
-    return {"objects": keys, "versions": versions, "bytes": size}
+    return {
+        "objects": keys,
+        "versions": versions,
+        "bytes": size,
+        "cpu_ms": round((time.process_time() - began) * 1000),
+    }
 
 
 def put_version(backend: Any, bucket: str, key: str, version: Any) -> None:
     """Put one version: a delete marker, a single part, or parts."""
+    try:
+        backend.get_bucket(bucket)
+    except MissingBucket as exc:
+        raise UsageError(f"there is no bucket {bucket}", "create it first") from exc
     if version.body is None:
         backend.delete_object(bucket, key)
         return

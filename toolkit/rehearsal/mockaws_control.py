@@ -139,7 +139,9 @@ def control(mock: Mock, extra: Extra) -> Callable[[str, str, bytes], Awaitable[A
             return _json(404, {"error": f"no such control call; there are {', '.join(sorted(routes))}"})
         try:
             return _json(200, route(mock, dict(parse_qsl(query)), json.loads(body) if body else None))
-        except (RehostError, ValueError, KeyError, TypeError, LookupError) as exc:
+        except RehostError as exc:
+            return _json(400, {"error": f"{method} {path}: {exc.text}; {exc.remedy}"})
+        except (ValueError, KeyError, TypeError, LookupError) as exc:
             return _json(400, {"error": f"{method} {path}: {type(exc).__name__}: {exc}"})
 
     return answer
