@@ -85,8 +85,8 @@ def commands(text: str) -> Iterator[list[str]]:
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     typed = [line for block in blocks for line in re.findall(r"^(?:\.venv/bin/)?rehost (.+)$", block, re.MULTILINE)]
     for line in typed + re.findall(r"(?<!`)`rehost ([^`\n]+)`", text):
-        for part in re.split(r"&& rehost |\|\|?|;", line):
-            yield part.split("#")[0].split()
+        for part in re.split(r"&& rehost |\|\|?|;", line.split("#")[0]):
+            yield part.split()
 
 
 def wrong_command(words: list[str]) -> str:
