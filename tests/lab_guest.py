@@ -5,8 +5,10 @@ Runs inside the lab's namespaces.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.rehearsal.lab.info import Libvirt
@@ -40,7 +42,9 @@ ethernets:
 """
 
 
-def boot(lab: Libvirt, name: str, address: str, *, user_data: bytes, nwfilter: str = "") -> Path:
+def boot(
+    lab: Libvirt, name: str, address: str, *, user_data: bytes, keys: Sequence[str] = (), nwfilter: str = ""
+) -> Path:
     """Define and start a guest at ``address``; return the path of its console log."""
     images = Path(lab.images)
     last = int(address.rsplit(".", 1)[1])
@@ -49,7 +53,7 @@ def boot(lab: Libvirt, name: str, address: str, *, user_data: bytes, nwfilter: s
     backing = ["-b", lab.disk, "-F", "qcow2"]
     _run("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk))
     words = {"mac": mac, "address": address, "prefix": lab.prefix, "gateway": lab.gateway}
-    _seed(seed, name, user_data, NETWORK.format(nameserver=lab.nameserver, **words))
+    _seed(seed, name, user_data, [*keys], NETWORK.format(nameserver=lab.nameserver, **words))
     xml = images / f"{name}.xml"
     xml.write_text(
         DOMAIN.format(
@@ -76,10 +80,19 @@ def virsh(lab: Libvirt, *words: str) -> str:
     return _run("virsh", "-c", lab.uri, *words)
 
 
-def _seed(path: Path, name: str, user_data: bytes, network: str) -> None:
+def remove(lab: Libvirt, name: str) -> None:
+    """Take the guest and its files away, running or not."""
+    subprocess.run(["virsh", "-c", lab.uri, "destroy", name], capture_output=True, timeout=120, check=False)
+    virsh(lab, "undefine", name)
+    for ending in ("qcow2", "iso", "log", "xml"):
+        Path(lab.images, f"{name}.{ending}").unlink(missing_ok=True)
+
+
+def _seed(path: Path, name: str, user_data: bytes, keys: list[str], network: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "user-data").write_bytes(user_data)
-        Path(folder, "meta-data").write_text(f"instance-id: {name}\nlocal-hostname: {name}\n")
+        facts = {"instance-id": name, "local-hostname": name, "public-keys": keys}
+        Path(folder, "meta-data").write_text(json.dumps(facts))
         Path(folder, "network-config").write_text(network)
         _run("genisoimage", "-quiet", "-output", str(path), "-volid", "cidata", "-joliet", "-rock", folder)
 

@@ -119,10 +119,21 @@ class LabInfo:
                 "REHOST_LAB_DNS_SERVERS": ",".join(self.powerdns.nameservers),
             }
         if self.libvirt:
-            values["REHOST_LAB_LIBVIRT"] = self.libvirt.uri
+            values["REHOST_LAB_LIBVIRT"] = json.dumps(self._hypervisor(self.libvirt))
         if self.sshd:
             values["REHOST_LAB_SSH"] = f"{self.sshd.user}@{self.sshd.host}:{self.sshd.port}"
         return values
+
+    def _hypervisor(self, part: Libvirt) -> dict[str, Json]:
+        """Describe the hypervisor the way a provider entry of site.yaml does."""
+        return {
+            "uri": part.uri,
+            "folder": part.images,
+            "accelerator": part.domain_type,
+            "images": {"default": {name: getattr(part, name) for name in ("disk", "kernel", "initrd", "cmdline")}},
+            "network": {name: getattr(part, name) for name in ("bridge", "prefix", "gateway", "nameserver")},
+            "access": {"user": "root", "key_file": self.sshd.key_file} if self.sshd else {},
+        }
 
     def to_json(self) -> dict[str, Json]:
         return {"schema": SCHEMA, **asdict(self)}

@@ -13,7 +13,7 @@ from subprocess import Popen
 
 from toolkit.rehearsal.lab.accelerator import KVM, kvm_boots
 from toolkit.rehearsal.lab.info import BRIDGE, DNS_ADDRESSES, GATEWAY, POOL, PREFIX, Libvirt
-from toolkit.rehearsal.lab.process import run, wait_until
+from toolkit.rehearsal.lab.process import wait_until
 
 Spawn = Callable[[str, Sequence[str]], "Popen[bytes]"]
 URI = "qemu:///system"
@@ -49,8 +49,8 @@ def start(folder: Path, *, image: Mapping[str, str], spawn: Spawn, step: Callabl
     Path(IMAGES).mkdir(exist_ok=True)
     step("accelerator")
     domain_type = "kvm" if kvm_boots(folder, Path(image["kernel"])) else "qemu"
-    if domain_type == "qemu" and KVM.exists():
-        run(["mount", "--bind", "/dev/null", str(KVM)])  # else libvirt tries it on every probe
+    if domain_type == "qemu":
+        KVM.unlink(missing_ok=True)  # from the lab's own /dev, see namespace._devices
     step("libvirtd")
     process = spawn("libvirtd", ["libvirtd", "--config", str(etc / "libvirtd.conf")])
     log = folder / "log" / "libvirtd.log"

@@ -24,7 +24,7 @@ from pathlib import Path
 from toolkit.errors import Conflict, NotFound, Refused, Unreachable
 from toolkit.families import Progress, Tick
 from toolkit.model import Json
-from toolkit.rehearsal.lab import info, namespace, packages
+from toolkit.rehearsal.lab import debian, info, namespace
 from toolkit.rehearsal.lab.guest_image import GuestImage, cache_folder, image
 from toolkit.rehearsal.lab.info import LabInfo, Process
 from toolkit.rehearsal.lab.process import private, tail
@@ -43,9 +43,12 @@ def up(folder: Path, *, parts: frozenset[str] = PARTS, tick: Tick, min_part: int
     """
     folder = folder.absolute()
     _refuse_bad(folder, parts)
-    lacking = packages.missing_packages(parts)
+    lacking = debian.missing_packages(parts)
     if lacking:
-        raise NotFound(f"these Debian packages are missing: {' '.join(lacking)}", "Run 'rehost lab up' with install.")
+        raise NotFound(
+            f"these Debian packages are missing: {' '.join(lacking)}",
+            "As root, 'rehost lab up' installs them.",
+        )
     guest = image(cache_folder(), tick) if "libvirt" in parts else None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from toolkit.errors import Refused
@@ -17,6 +18,7 @@ from toolkit.rehearsal.lab.process import run
 
 #: Host folders replaced by empty ones of the lab, so that two labs never share state.
 PRIVATE = ("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "kvm", "net/tun", "vhost-net")
 #: The lab's folder may not lie below these: they are covered inside the lab.
 COVERED = ("/run", "/var/run", "/proc", "/sys", *PRIVATE)
 
@@ -25,8 +27,33 @@ def prepare(folder: Path) -> None:
     """Mount and configure everything the daemons expect to find."""
     if os.getpid() != 1:
         raise Refused("the lab's supervisor is not process 1 of its own namespaces", "Use 'rehost lab up'.")
+    _devices(folder)
     _mounts(folder)
     _network()
+
+
+def _devices(folder: Path) -> None:
+    """Give the lab a /dev of its own, without disks, from which a useless /dev/kvm can be taken away.
+
+    libvirt asks qemu anew for its abilities at each definition (10 s) as long as /dev/kvm can be
+    opened and does not work.
+    """
+    own = folder / "private" / "dev"
+    own.mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(own)])
+    (own / "net").mkdir()
+    for name in DEVICES:
+        there = Path("/dev", name)
+        if there.exists():
+            facts = there.stat()
+            os.mknod(own / name, facts.st_mode, facts.st_rdev)
+            (own / name).chmod(stat.S_IMODE(facts.st_mode))  # mknod obeys the umask
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        (own / name).symlink_to(f"/proc/self/fd{target}")
+    for name in ("pts", "shm"):
+        (own / name).mkdir()
+        run(["mount", "--bind", f"/dev/{name}", str(own / name)])
+    run(["mount", "--move", str(own), "/dev"])
 
 
 def _mounts(folder: Path) -> None:

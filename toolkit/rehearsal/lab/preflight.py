@@ -16,8 +16,8 @@ from toolkit.errors import RehostError
 from toolkit.model import Finding
 from toolkit.rehearsal.lab import recipe
 from toolkit.rehearsal.lab.accelerator import KVM, kvm_boots
+from toolkit.rehearsal.lab.debian import ALL, missing_packages
 from toolkit.rehearsal.lab.guest_image import cache_folder
-from toolkit.rehearsal.lab.packages import ALL, missing_packages
 
 MEMORY_MIB = {"s3": 1500, "powerdns": 100, "libvirt": 1700, "sshd": 20}
 DISK_MIB = 6000

@@ -139,10 +139,15 @@ system_info:
     cloud_dir: /var/lib/cloud/
     templates_dir: /etc/cloud/templates/
   ssh_svcname: ssh
-cloud_init_modules: [bootcmd, write-files, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
-cloud_config_modules: [set-passwords, timezone, runcmd]
-cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-per-once, scripts-per-boot,
-  scripts-per-instance, scripts-user, ssh-authkey-fingerprints, final-message]
+cloud_init_modules: [bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname,
+  update_etc_hosts, ca-certs, users-groups, ssh]
+cloud_config_modules: [locale, set-passwords, apt-configure, timezone, runcmd]
+cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-vendor, scripts-per-once,
+  scripts-per-boot, scripts-per-instance, scripts-user, ssh-authkey-fingerprints, phone-home, final-message,
+  power-state-change]
+growpart: {mode: "off"}
+locale: false
+mount_default_fields: [~, ~, auto, "defaults,nofail,x-systemd.requires=cloud-init.service", "0", "2"]
 """
 RESOLVER = """#!/bin/sh
 # Write the name servers of a static interface into resolv.conf.
