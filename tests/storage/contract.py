@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,14 @@ class StorageContract:
         assert self.open_uploads(move) == []
 
     def test_multipart_tags(self, move: Move) -> None:
-        self.upload(move, "big", [5 << 20, 10], Tagging="a=b")
+        self.upload(move, "big", [5 << 20, 10])
+        # Set afterwards: RGW before 19.2.4 loses the tags of a multipart upload.
+        tagging = {"TagSet": [{"Key": "a", "Value": "b"}]}
+        move.ends.source.client.put_object_tagging(Bucket=move.bucket, Key="big", Tagging=tagging)
         move.apply()
         tags = move.ends.target.client.get_object_tagging(Bucket=move.target_bucket, Key="big")["TagSet"]
         source = move.ends.source.client.get_object_tagging(Bucket=move.bucket, Key="big")["TagSet"]
-        assert tags == source
+        assert tags == source == tagging["TagSet"]
 
     def test_large_object_streams(self, ends: Ends, run: Path) -> None:
         """A body above the limit for small ones goes through in one stream."""
@@ -411,6 +415,14 @@ class StorageContract:
             family.do(copy, lease)
         return changes, shard, lease
 
+    def forget(self, run: Path, cursor: int) -> None:
+        """A killed process writes no farewell: drop what the log says of rows that were not committed."""
+        for path in (run / "log").glob("*.log"):
+            lines = path.read_bytes().splitlines(keepends=True)
+            told = [(line, json.loads(line.partition(b" ")[2])) for line in lines]
+            kept = [line for line, what in told if what["do"] == "intent" or what.get("row", cursor) < cursor]
+            path.write_bytes(b"".join(kept))
+
     def test_killed_shard_is_resumed(self, ends: Ends, run: Path) -> None:
         name = fresh()
         ends.source.client.create_bucket(Bucket=name)
@@ -435,11 +447,7 @@ class StorageContract:
             for body in (b"1", b"2", b"2"):
                 self.put(move, f"k{number}", body + b"%d" % number)
         changes, shard, lease = self.kill(move, at=1)
-        # A killed process writes no farewell: forget what the log says was written.
-        for path in (run / "log").glob("*.log"):
-            path.write_bytes(
-                b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"intent"' in line)
-            )
+        self.forget(run, lease.cursor)
         again = Recording(shard, lease.cursor)
         move.family.do(next(change for change in changes if change.action == "copy"), again)
         assert again.cursor == shard.stop
@@ -452,11 +460,8 @@ class StorageContract:
         ends.source.client.create_bucket(Bucket=name)
         move = Move(ends, run, name, to=fresh("to"), knobs=Knobs(in_flight=4, batch_rows=10))
         self.fill(move, 30)
-        changes, _, _ = self.kill(move, at=1)
-        for path in (run / "log").glob("*.log"):
-            path.write_bytes(
-                b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"intent"' in line)
-            )
+        changes, _, lease = self.kill(move, at=1)
+        self.forget(run, lease.cursor)
         ends.target.client.put_object(Bucket=move.target_bucket, Key="k0003", Body=b"changed since")
         assert len(contents(ends.target, move.target_bucket)) > 1
         move.undo(changes, purge=True)

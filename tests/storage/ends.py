@@ -50,6 +50,7 @@ class End:
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
             config=Config(
+                signature_version="s3v4",
                 s3={"addressing_style": "path"},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

@@ -32,6 +32,7 @@ from toolkit.model import (
     Verdict,
     split,
 )
+from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
 from toolkit.storage import names
@@ -308,6 +309,11 @@ class StorageFamily:
             target.ex_versioning(name, "enabled" if before == "enabled" else "suspended")
 
     # -- checking --------------------------------------------------------------------------------
+
+    def try_write(self) -> Iterator[Finding]:
+        """Show whether the source credentials could write an object."""
+        if self._source is not None:
+            yield power("storage/source", "write objects", self._source.ex_could_write())
 
     def verify(self, desired: State, tier: str) -> Iterator[Finding | Tally]:
         """Compare the target with the desired state: ``list``, ``meta`` or ``bytes``."""

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.exceptions
 from botocore.config import Config
 from libcloud.storage.base import Container, Object, StorageDriver
 from libcloud.storage.types import ContainerDoesNotExistError, ObjectDoesNotExistError
@@ -86,6 +87,25 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         self._endpoint = _checked(endpoint)
         self._session = _session(credentials, self._region)
         self._clients: dict[str, Any] = {}
+
+    def ex_could_write(self) -> bool | None:
+        """Say whether these credentials could write, by a PUT that no checking store accepts.
+
+        Only AWS and Ceph are known to refuse a body that does not match its Content-MD5; elsewhere, or
+        without a bucket to try on, the answer is None.
+        """
+        bucket = next((container.name for container in self.iterate_containers()), "")
+        if self.kind not in ("aws", "ceph") or not bucket:
+            return None
+        wrong = base64.b64encode(hashlib.md5(b"another body", usedforsecurity=False).digest()).decode()
+        try:
+            self._client(bucket).put_object(Bucket=bucket, Key="rehost-doctor", Body=b"never stored", ContentMD5=wrong)
+        except botocore.exceptions.ClientError as exc:
+            return exc.response.get("Error", {}).get("Code") in ("BadDigest", "InvalidDigest")
+        raise Refused(
+            f"{self.kind} stored an object whose checksum was wrong: rehost-doctor in {bucket}",
+            "remove that object; do not trust this store's checksums",
+        )
 
     # -- libcloud's own methods ------------------------------------------------------------------
 

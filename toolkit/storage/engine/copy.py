@@ -12,10 +12,10 @@ the target. Objects made of parts are copied in ``parts``.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
-from urllib.parse import urlencode
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 from toolkit.storage.engine import headers as kept
@@ -23,7 +23,10 @@ from toolkit.storage.engine.digest import content_md5, is_single, md5
 from toolkit.storage.engine.faults import Fault, from_exception
 from toolkit.storage.engine.gate import Hold
 from toolkit.storage.engine.http import Store, persist
+from toolkit.storage.engine.listing import history
 from toolkit.storage.model import Entry, Knobs, Written, shown
+
+T = TypeVar("T")
 
 
 class Copied(NamedTuple):
@@ -43,6 +46,7 @@ class Lane:
     hold: Hold
     knobs: Knobs
     opened: Callable[[bytes, str], None]  # told of each multipart upload before its first part
+    place: int = -1  # where the row belongs in the target's history of its key, -1 = none is kept
     create_only: bool = False  # nothing may be there yet; the target refuses the PUT if something is
 
     @property
@@ -85,8 +89,27 @@ async def copy_marker(lane: Lane, entry: Entry) -> Copied:
         headers, _ = await lane.target.read("DELETE", entry.key)
         return headers.get("x-amz-version-id", "")
 
-    version = await persist(put, lane.target)
-    return Copied(Written(entry.key, entry.version, "", version, "", 0, True))
+    async def write() -> Written:
+        return Written(entry.key, entry.version, "", await put(), "", 0, True)
+
+    return Copied(await once(lane, entry, "", write, lane.target))
+
+
+async def once(lane: Lane, entry: Entry, digest: str, write: Callable[[], Awaitable[T]], *stores: Store) -> T | Written:
+    """Write until it goes well, but never twice into a history: an answer may be lost after the deed."""
+    tried = False
+
+    async def attempt() -> T | Written:
+        nonlocal tried
+        if tried and lane.place >= 0:
+            there = await history(lane.target, entry.key)
+            have = there[lane.place] if lane.place < len(there) else None
+            if have is not None and have.marker == entry.marker and (entry.marker or have.etag == digest):
+                return Written(entry.key, entry.version, entry.etag, have.version, have.etag, entry.size, entry.marker)
+        tried = True
+        return await write()
+
+    return await persist(attempt, *stores)
 
 
 async def copy_small(lane: Lane, entry: Entry) -> Copied:
@@ -99,7 +122,7 @@ async def copy_small(lane: Lane, entry: Entry) -> Copied:
             note = await _read_twice(lane, entry, digest)
         send = {**trust.send, **lane.only_new, "Content-MD5": content_md5(digest)}
         send |= await tag_header(lane, entry, trust)
-        done = await persist(lambda: _put(lane, entry, send, body, digest.hex()), lane.target)
+        done = await once(lane, entry, digest.hex(), lambda: _put(lane, entry, send, body, digest.hex()), lane.target)
     finally:
         await lane.hold.give(held)
     return Copied(done, note, "its ETag is no MD5: read twice and compared" if note else "")
@@ -181,7 +204,7 @@ def parse_tags(body: bytes) -> list[tuple[str, str]]:
 
 def tag_query(found: list[tuple[str, str]]) -> str:
     """Return tags as x-amz-tagging wants them."""
-    return urlencode(found)
+    return urlencode(found, quote_via=quote)  # not every store takes "+" for a space
 
 
 class Stream:
@@ -222,7 +245,8 @@ class Stream:
 
 async def copy_large(lane: Lane, entry: Entry) -> Copied:
     """Copy a large single-part object in one stream from GET to PUT."""
-    return await persist(lambda: _stream(lane, entry), lane.source, lane.target)
+    done = await once(lane, entry, entry.etag, lambda: _stream(lane, entry), lane.source, lane.target)
+    return done if isinstance(done, Copied) else Copied(done)
 
 
 async def _stream(lane: Lane, entry: Entry) -> Copied:

@@ -19,13 +19,20 @@ _FOLLOW = 3
 CONFLICT = "rehost:Conflict"  # a code no store sends
 
 
-async def copy_row(lane: Lane, row: Row) -> Copied:
-    """Copy what the row names. An object that changes meanwhile is looked up again and followed."""
+async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:
+    """Copy what the row names. An object that changes meanwhile is looked up again and followed.
+
+    ``place``: where it belongs in the target's history of its key, -1 if the target keeps none.
+    """
     if row.work == "refresh":
         current = await etag_now(lane.target, row.entry)
         if current not in (row.seen, row.entry.etag):
             raise _conflict(lane, row)
-    lane = replace(lane, create_only=lane.create_only and row.before == 0 and not row.entry.marker)
+    lane = replace(
+        lane,
+        create_only=lane.create_only and row.before == 0 and not row.entry.marker,
+        place=-1 if row.work == "refresh" else place,
+    )
     entry = row.entry
     for _ in range(_FOLLOW):
         try:

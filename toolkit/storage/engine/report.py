@@ -46,6 +46,13 @@ def failed(address: str, entry: Entry, fault: Fault) -> Finding:
     return Finding(address, name(entry), "missing", fault.text, remedy, "error", evidence)
 
 
+def held(address: str, entry: Entry) -> Finding:
+    """A version was not written because an earlier one of its key could not be."""
+    text = f"{shown(entry.key)}: not written, since an earlier version of it could not be copied"
+    remedy = "clear the finding of the earlier version, then apply again"
+    return Finding(address, name(entry), "missing", text, remedy, "error", {"reason": "held", "etag": entry.etag})
+
+
 def noted(address: str, entry: Entry, note: str, text: str) -> Finding:
     """The object is over, with something to know about it."""
     return Finding(

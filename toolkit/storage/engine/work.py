@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from toolkit.errors import Paused
 from toolkit.families import Lease
@@ -33,7 +34,14 @@ _LOOK_BACK = 50
 _DENIED_MOST = 20
 
 Tick = Callable[[int, int], None]
-Numbered = tuple[int, Row]
+
+
+class Numbered(NamedTuple):
+    """A row of a shard, and the place in the target's history of its key where it belongs."""
+
+    number: int
+    row: Row
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,7 @@ class _Shard:
         self._tick = tick
         self._open: deque[Batch] = deque()
         self._closed = asyncio.Event()
+        self._broken: set[bytes] = set()  # keys of which a version could not be copied
         self._denied: deque[bool] = deque(maxlen=_LOOK_BACK)
         self._queue: asyncio.Queue[tuple[Batch, list[Numbered]] | None] = asyncio.Queue(job.knobs.in_flight)
 
@@ -165,55 +174,63 @@ class _Shard:
         unsure = {number for number in told.intents if number not in known}
         if unsure:
             rows = _slice(path, self._lease.shard.start, self._lease.shard.stop)
-            for _, group in groupby(rows, key=lambda item: item[1].entry.key):
+            for _, group in groupby(rows, key=_key):
                 of_key = list(group)
-                if any(number in unsure for number, _ in of_key):
-                    known |= await written_before(self._lane.target, of_key)
+                if any(item.number in unsure for item in of_key):
+                    pairs = [(item.number, item.row) for item in of_key]
+                    known |= await written_before(self._lane.target, pairs)
         return known
 
     async def _feed(self, rows: Iterable[Numbered]) -> None:
         last = None
         for of_batch in _batches(rows, self._job.knobs.batch_rows):
             # A key with more versions than a batch goes on only when its earlier ones are written.
-            most = 0 if of_batch[0][1].entry.key == last else 1
+            most = 0 if of_batch[0].row.entry.key == last else 1
             while len(self._open) > most:
                 self._closed.clear()
                 await self._closed.wait()
-            last = of_batch[-1][1].entry.key
-            batch = Batch(of_batch[0][0], of_batch[-1][0] + 1)
+            last = of_batch[-1].row.entry.key
+            batch = Batch(of_batch[0].number, of_batch[-1].number + 1)
             self._log.intent(batch.start, batch.stop)
             self._log.sync()
             self._open.append(batch)
-            for _, group in groupby(of_batch, key=lambda item: item[1].entry.key):
+            for _, group in groupby(of_batch, key=_key):
                 await self._queue.put((batch, list(group)))
         for _ in range(self._job.knobs.in_flight):
             await self._queue.put(None)
 
     async def _worker(self, before: dict[int, Written]) -> None:
-        while (item := await self._queue.get()) is not None:
-            batch, of_key = item
+        while (portion := await self._queue.get()) is not None:
+            batch, of_key = portion
             # All versions of a key go through one worker, one after another: their order is the point.
-            for number, row in of_key:
-                if number in before:
-                    batch.results.append(Result(number, row.entry.size, before[number], None))
+            for item in of_key:
+                done = before.get(item.number)
+                if done is not None:
+                    batch.results.append(Result(item.number, item.row.entry.size, done, None))
                 else:
-                    batch.results.append(await self._row(number, row))
+                    batch.results.append(await self._row(item))
             self._commit()
 
-    async def _row(self, number: int, row: Row) -> Result:
+    async def _row(self, item: Numbered) -> Result:
+        number, row, place = item
+        address = self._job.address
         if row.work == "conflict":
-            return Result(number, 0, None, report.conflict(self._job.address, row))
+            return Result(number, 0, None, report.conflict(address, row))
+        if row.entry.key in self._broken:
+            return Result(number, 0, None, report.held(address, row.entry))
         try:
-            copied = await copy_row(self._lane, row)
+            copied = await copy_row(self._lane, row, place if self._job.versions else -1)
         except Fault as fault:
             if fault.kind in FATAL:
                 raise
             self._breaker(fault)
+            if fault.kind != "gone":
+                self._broken.add(row.entry.key)  # a later version written now could never be put in order
             if fault.code_name == CONFLICT:
-                return Result(number, 0, None, report.conflict(self._job.address, row))
-            return Result(number, 0, None, report.failed(self._job.address, row.entry, fault))
+                return Result(number, 0, None, report.conflict(address, row))
+            return Result(number, 0, None, report.failed(address, row.entry, fault))
         self._denied.append(False)
-        note = report.noted(self._job.address, row.entry, copied.note, copied.text) if copied.note else None
+        note = report.noted(address, row.entry, copied.note, copied.text) if copied.note else None
         return Result(number, copied.done.size, copied.done, note)
 
     def _breaker(self, fault: Fault) -> None:
@@ -267,12 +284,19 @@ class _Shard:
                 raise
 
 
+def _key(item: Numbered) -> bytes:
+    return item.row.entry.key
+
+
 def _slice(path: Path, start: int, stop: int) -> Iterator[Numbered]:
+    key, place = b"", 0
     for number, row in enumerate(manifest.rows(path)):
         if number >= stop:
             return
+        place = place + 1 if row.entry.key == key else row.before
+        key = row.entry.key
         if number >= start:
-            yield number, row
+            yield Numbered(number, row, place)
 
 
 def _batches(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
