@@ -248,7 +248,7 @@ def _update_body(
         if key in ("user_data", "app"):
             entry[key] = _with_files({key: value}, work.payload)[key]
         else:
-            entry[key] = _respelled(entry.get(key), before, _trimmed(key, value) if key not in entry else value)
+            entry[key] = _respelled(entry.get(key), before, value, key)
     if len(found.loc) > 2:
         for key in [key for key in normal if key not in wanted]:
             yield key, normal[key], None
@@ -259,7 +259,7 @@ def _same_set(one: Json, other: Json) -> bool:
     return isinstance(one, list) and isinstance(other, list) and sorted(map(str, one)) == sorted(map(str, other))
 
 
-def _respelled(raw: Json, normal: Json, wanted: Json) -> Json:
+def _respelled(raw: Json, normal: Json, wanted: Json, key_above: str = "") -> Json:
     """Return ``wanted``, but where it means the same as before, as the person spelled it."""
     if raw is not None and same(normal, wanted):
         return raw
@@ -272,13 +272,18 @@ def _respelled(raw: Json, normal: Json, wanted: Json) -> Json:
                 made[key] = value  # a key that was left out meant its default, and still may
         return {key: made[key] for key in [*(k for k in raw if k in made), *(k for k in made if k not in raw)]}
     if isinstance(raw, list) and isinstance(normal, list) and isinstance(wanted, list) and len(raw) == len(normal):
-        unused = list(zip(raw, normal, strict=True))
+        unused = dict(enumerate(zip(raw, normal, strict=True)))
         made_list: list[Json] = []
-        for value in wanted:
-            hit = next((n for n, (_, old) in enumerate(unused) if same(old, value)), None)
-            made_list.append(value if hit is None else unused.pop(hit)[0])
+        for index, value in enumerate(wanted):
+            hit = next((n for n, (_, old) in unused.items() if same(old, value)), None)
+            if hit is not None:
+                made_list.append(unused.pop(hit)[0])
+            elif index in unused and not any(same(unused[index][1], other) for other in wanted):
+                made_list.append(_respelled(*unused.pop(index), value))
+            else:
+                made_list += _trimmed(key_above, [value])
         return made_list
-    return wanted
+    return _trimmed(key_above, wanted)
 
 
 def _update_facts(entry: dict[str, Json], facts: Mapping[str, Json]) -> Iterator[tuple[str, Json, Json]]:

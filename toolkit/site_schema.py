@@ -44,6 +44,7 @@ Trouble = tuple[Loc, str, str]
 BESIDE = ("provider", "id", "to", "wave", "ignore", "facts")
 #: Sections whose entries become resources, and sections that are kept as they are for now.
 LOOSE = ("networks", "hosts", "identities", "certificates", "vendors", "outside")
+_APART = (*BESIDE, "records")
 _OPEN: dict[str, Any] = {"patternProperties": {"^x-": True}}
 
 
@@ -377,7 +378,9 @@ def schema() -> dict[str, Json]:
 def body(section: str, slug: str, entry: Mapping[str, Json]) -> dict[str, Json]:
     """Return the body of a checked entry: defaults filled in, what stands beside it left out."""
     model = MODELS[section]
-    made = model.model_validate({key: value for key, value in entry.items() if not key.startswith("x-")})
+    made = model.model_validate(
+        {key: value for key, value in entry.items() if key in model.model_fields and key not in _APART}
+    )
     found: dict[str, Json] = made.model_dump(exclude=set(BESIDE), by_alias=True)
     if "name" in found:
         found["name"] = found["name"] or slug
