@@ -57,13 +57,18 @@ def source_drift(resources: State, families: Mapping[str, Family]) -> list[str]:
         mine = {addr: item for addr, item in of_family(resources, name).items() if not ignored(item)}
         found = state(item for item in family.read("source", mine) if isinstance(item, Resource))
         gone += [addr for addr in mine if addr not in found]
-        changed += [addr for addr in mine if addr in found and found[addr].body != mine[addr].body]
+        changed += [addr for addr in mine if addr in found and _differs(found[addr], mine[addr])]
     if gone:
         raise NotFound(
             f"not at the source: {', '.join(gone[:5])}" + (f" and {len(gone) - 5} more" if len(gone) > 5 else ""),
             "run `rehost discover` to see what is there now; take out of site.yaml what is gone for good",
         )
     return [f"{addr} is no longer at the source as site.yaml says: run `rehost discover`" for addr in changed]
+
+
+def _differs(found: Resource, known: Resource) -> bool:
+    """Compare what discovery can see; keys that only people fill (``app``) are empty in what it found."""
+    return any(value is not None and value != known.body.get(key) for key, value in found.body.items())
 
 
 def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: Run) -> Plan:

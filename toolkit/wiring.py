@@ -134,7 +134,9 @@ def _compute_family(
         blobs=blobs,
         source_kind=old.kind if old else "",
         target_kind=new.kind if new else "",
-        pool=str(new.extra.get("pool") or "") if new else "",
+        pool=new.extra.get("pool") if new else None,
+        gone_ok=old is None,
+        base=base,
     )
 
 

@@ -54,6 +54,7 @@ from toolkit.model import (
     address,
     sha256_hex,
 )
+from toolkit.powers import power
 from toolkit.secrets import Secret, is_reference, resolve
 
 _KEEP_ASKING = 300.0
@@ -414,6 +415,12 @@ class ComputeFamily:
         refusals = getattr(self._driver("target"), "ex_refusals", None)
         if refusals is not None:
             yield from check.refused(desired, refusals(), old)
+
+    def try_write(self) -> Iterator[Finding]:
+        """Show whether the source credentials could change servers."""
+        driver = self._drivers["source"]
+        if driver is not None:
+            yield power("compute/source", "change servers", driver.ex_could_write())
 
     # commands ------------------------------------------------------------------------------
 

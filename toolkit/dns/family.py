@@ -37,6 +37,7 @@ from toolkit.model import (
     Verdict,
     split,
 )
+from toolkit.powers import power
 from toolkit.providers import KINDS
 from toolkit.wire import Hints, addresses, with_port
 
@@ -313,6 +314,11 @@ class DnsFamily:
         if found is None:
             raise NotFound(f"zone {zone.name} is not at the source", "nothing is left to cut over from")
         return content.read_sets(driver, found)
+
+    def try_write(self) -> Iterator[Finding]:
+        """Show whether the source credentials could change records."""
+        if self._source is not None:
+            yield power("dns/source", "change records", self._source.ex_could_write())
 
     def _servers_of(self, zone: settle.Wanted) -> list[parity.Server]:
         """The target's name servers of a zone with their addresses; those without one are left out."""

@@ -34,6 +34,7 @@ from toolkit.summary import summary
 
 #: Route 53 may be changed at the source in a cut-over; nothing else, and nothing before (P1).
 CONSENTED = frozenset({"ChangeResourceRecordSets"})
+NEEDS_HUMAN = 7
 
 Say = Callable[[str], None]
 
@@ -183,9 +184,21 @@ def _move(play: Play) -> None:
     play.seconds["second apply made"] = len(again["made"])
     with act(play, "verify"):
         rehost(play, "verify", *_at(play), "--tier", "meta")
-    for step in ("traffic", "dns", "registrar"):
+    for step in ("traffic", "dns"):
         with act(play, f"cutover {step}"):
             rehost(play, "cutover", step, *_at(play), "--yes")
+    with act(play, "cutover registrar"):
+        rehost(play, "cutover", "registrar", *_at(play), "--yes", codes=(NEEDS_HUMAN,))
+        transfer(play)
+        rehost(play, "cutover", "registrar", *_at(play), "--yes")
+
+
+def transfer(play: Play) -> None:
+    """Play the person who has the name transferred: the registry then names another registrar."""
+    play.say("(a person orders the transfer; the registry completes it)")
+    for zone in overlay.load(play.site / "site.yaml")["zones"].values():
+        entry = f"{play.aws.registry_url}/domains/{zone['name']}"
+        net.call_json(entry, method="PUT", body={**net.call_json(entry), "registrar": "another registrar"})
 
 
 def _cut_off(play: Play) -> None:

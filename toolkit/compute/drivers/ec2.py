@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.exceptions as boto
 from botocore.config import Config
 from libcloud.compute.base import Node
 from libcloud.compute.drivers.ec2 import NAMESPACE, EC2Connection, EC2NodeDriver, EC2Response
@@ -72,6 +73,7 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
         self._session = session(credentials)
         self.ex_regions = tuple(regions)
         self._endpoint = endpoint or None
+        self._clients: dict[tuple[str, str], Any] = {}
         self._images = {name: str(v["id"] if isinstance(v, Mapping) else v) for name, v in (images or {}).items()}
         self._network = dict(network or {})
         self._access = dict(access or {})
@@ -96,6 +98,14 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
             raise Refused(f"libcloud does not know the region {self.ex_regions[0]}", "name another region") from exc
 
     # reading -----------------------------------------------------------------------------
+
+    def ex_could_write(self) -> bool | None:
+        """Ask for a key pair as a dry run: EC2 says whether it would have been allowed, and does nothing."""
+        try:
+            self._ec2().create_key_pair(KeyName="rehost-doctor", DryRun=True)
+        except boto.ClientError as exc:
+            return bool(exc.response.get("Error", {}).get("Code") == "DryRunOperation")
+        return True
 
     def ex_capabilities(self) -> frozenset[str]:
         return frozenset(
@@ -147,7 +157,8 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
         """Prove that an empty answer is an answer: the endpoint must know the region we asked in."""
         try:
             with translated():
-                names = {item["RegionName"] for item in self._client("ec2", region).describe_regions()["Regions"]}
+                answer = self._client("ec2", region).describe_regions()
+                names = {item["RegionName"] for item in answer.get("Regions", ())}
         except RehostError as exc:
             if denied(exc):
                 return
@@ -280,9 +291,12 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
         return self._client("ec2", self.ex_regions[0])
 
     def _client(self, service: str, region: str) -> Any:
-        config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
-        with translated():
-            return self._session.client(service, region_name=region, endpoint_url=self._endpoint, config=config)
+        if (service, region) not in self._clients:  # making one takes longer than most calls
+            config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
+            with translated():
+                made = self._session.client(service, region_name=region, endpoint_url=self._endpoint, config=config)
+            self._clients[service, region] = made
+        return self._clients[service, region]
 
 
 def session(credentials: Credentials) -> boto3.Session:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import botocore.exceptions as boto
+from botocore.parsers import ResponseParserError
 
-from toolkit.errors import AuthError, Conflict, NotFound, RehostError, Throttled, Unreachable, Unsupported
+from toolkit.errors import AuthError, Conflict, NotFound, Refused, RehostError, Throttled, Unreachable, Unsupported
 
 _DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 _BAD_KEY = ("AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken", "RequestExpired", "403")
@@ -26,6 +27,11 @@ def translated() -> Iterator[None]:
         raise AuthError(str(exc), "name the credentials of this provider in site.yaml") from exc
     except (boto.EndpointConnectionError, boto.HTTPClientError, boto.ConnectionError) as exc:
         raise Unreachable(f"EC2 does not answer: {exc}", "check the endpoint, the network and the region") from exc
+    except ResponseParserError as exc:
+        raise Refused(
+            f"the reader is blind: EC2 answered something unreadable ({str(exc)[:120]})",
+            "check that the endpoint is an EC2 endpoint; nothing was read, so nothing may be concluded",
+        ) from exc
     except boto.BotoCoreError as exc:
         raise RehostError(f"EC2 call failed: {exc}", "check the endpoint and the definition") from exc
 

@@ -115,6 +115,7 @@ def _permissions(rule: Mapping[str, Any], peer: Callable[[str], str]) -> Iterabl
             yield {**base, "IpRanges": [{"CidrIp": name, **text}]}
 
 
+_WITH_PORTS = ("tcp", "udp", "icmp", "icmpv6")
 _LISTS = {
     "IpRanges": ("CidrIp", "Description"),
     "Ipv6Ranges": ("CidrIpv6", "Description"),
@@ -127,7 +128,8 @@ def _flat(permissions: Iterable[Mapping[str, Any]]) -> dict[bytes, dict[str, Any
     """Return single-peer permissions keyed by their canonical form, so that two lists can be compared."""
     result = {}
     for permission in permissions:
-        base = {k: permission[k] for k in ("IpProtocol", "FromPort", "ToPort") if permission.get(k) is not None}
+        known = ("IpProtocol", "FromPort", "ToPort") if permission["IpProtocol"] in _WITH_PORTS else ("IpProtocol",)
+        base = {k: permission[k] for k in known if permission.get(k) is not None}
         for key, fields in _LISTS.items():
             for entry in permission.get(key, ()):
                 single = {**base, key: [{f: entry[f] for f in fields if entry.get(f)}]}
@@ -144,9 +146,16 @@ def _bring(ec2: Any, ident: str, direction: str, existing: Mapping[bytes, Any], 
     surplus = [value for key, value in existing.items() if key not in wanted]
     missing = [value for key, value in wanted.items() if key not in existing]
     if surplus:  # first, because a rule that differs in its description only counts as a duplicate
-        drop(GroupId=ident, IpPermissions=surplus)
+        drop(GroupId=ident, IpPermissions=[_sent(item) for item in surplus])
     if missing:
-        add(GroupId=ident, IpPermissions=missing)
+        add(GroupId=ident, IpPermissions=[_sent(item) for item in missing])
+
+
+def _sent(permission: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a protocol without ports the spelling that every implementation takes for "all of them"."""
+    if permission["IpProtocol"] in (*_WITH_PORTS, "-1"):
+        return dict(permission)
+    return {**permission, "FromPort": -1, "ToPort": -1}
 
 
 def write_server(ec2: Any, definition: Definition, *, image: str, subnet: str = "") -> str:

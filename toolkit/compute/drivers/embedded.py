@@ -112,6 +112,9 @@ class EmbeddedNodeDriver(NodeDriver):  # type: ignore[misc]
 
     # without loss -----------------------------------------------------------------------------
 
+    def ex_could_write(self) -> bool | None:
+        return True  # whoever may connect may do everything
+
     def ex_capabilities(self) -> frozenset[str]:
         return frozenset(
             {

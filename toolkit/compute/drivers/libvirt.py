@@ -114,6 +114,9 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
 
     # reading -------------------------------------------------------------------------------
 
+    def ex_could_write(self) -> bool | None:
+        return True  # whoever may connect may do everything
+
     def ex_capabilities(self) -> frozenset[str]:
         can = {"keypair", "firewall", "user-data", "create", "tags", "any-size", "static-address", "app", "app-env"}
         can |= {"redefine", "firewall-references", "empty-disks", f"arch:{self._arch()}"}

@@ -53,6 +53,10 @@ class DnsDriver(Protocol):
         """Make one harmless authenticated call; return what the server says it is."""
         ...
 
+    def ex_could_write(self) -> bool | None:
+        """Say whether the credentials could change records; ``None`` when that cannot be tried safely."""
+        ...
+
     def ex_zones(self) -> Iterator[ZoneInfo]: ...
 
     def ex_read_zone(self, zone_id: str) -> tuple[ZoneInfo, list[RRSet]]:

@@ -44,6 +44,9 @@ class GenericDns:
             next(iter(self.driver.list_zones()), None)
             return self._name
 
+    def ex_could_write(self) -> bool | None:
+        return None
+
     def ex_zones(self) -> Iterator[ZoneInfo]:
         with translating(f"listing zones at {self._name}"):
             zones = list(self.driver.list_zones())

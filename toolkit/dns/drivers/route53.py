@@ -26,7 +26,7 @@ from toolkit.dns.drivers import records
 from toolkit.dns.drivers import route53_xml as xml
 from toolkit.dns.drivers.base import TIMEOUT, Credentials, split_endpoint, translating
 from toolkit.dns.model import RRSet, ZoneInfo
-from toolkit.errors import Throttled, Unreachable
+from toolkit.errors import AuthError, RehostError, Throttled, Unreachable
 from toolkit.model import Json
 
 ROOT = "/2013-04-01"
@@ -117,6 +117,21 @@ class LosslessRoute53(Route53DNSDriver):  # type: ignore[misc]
         with translating("Route 53"):
             self._ask("/hostedzone", {"maxitems": "1"})
             return "Route 53"
+
+    def ex_could_write(self) -> bool | None:
+        """Ask to delete a record that is not there: refused in any case, but not for the same reason."""
+        zone = next(iter(self.ex_zones()), None)
+        if zone is None:
+            return None
+        name = f"_rehost-doctor-absent.{zone.name}."
+        raw = {"Name": name, "Type": "TXT", "TTL": "60", "ResourceRecords": [{"Value": '"absent"'}]}
+        try:
+            self.ex_change_rrsets(zone.id, [("DELETE", raw)])
+        except AuthError:
+            return False
+        except RehostError:
+            return True
+        return True
 
     def ex_zones(self) -> Iterator[ZoneInfo]:
         with translating("listing hosted zones"):
