@@ -17,6 +17,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -211,6 +212,45 @@ class CorrectedBackend(S3Backend):  # type: ignore[misc]
         return key
 
 
+class Headers(dict[str, str]):
+    """Request headers by lower-case name; werkzeug's view builds every name anew at every look."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Lean:
+    """The part of a request that moto's S3 looks at."""
+
+    environ: dict[str, Any]
+    headers: Headers
+    method: str
+    url: str
+    full_path: str
+    form: Mapping[str, str] = field(default_factory=dict)
+
+
+def lean(environ: dict[str, Any]) -> Lean:
+    """Return the request behind a WSGI environment, without parsing anything twice."""
+    original = environ.get("moto.preserved_header_names") or {}
+    headers = Headers()
+    for variable, value in environ.items():
+        if variable.startswith("HTTP_"):
+            headers[original.get(variable, variable[5:].replace("_", "-")).lower()] = value
+    for variable in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if environ.get(variable):
+            headers[variable.replace("_", "-").lower()] = environ[variable]
+    full = environ["RAW_URI"]
+    return Lean(environ, headers, environ["REQUEST_METHOD"], f"http://{environ['HTTP_HOST']}{full}", full)
+
+
 class CorrectedS3(S3Response):  # type: ignore[misc]
     """moto's S3 request handling with the corrections that show on the wire."""
 
@@ -227,7 +267,7 @@ class CorrectedS3(S3Response):  # type: ignore[misc]
         self.method = environ["REQUEST_METHOD"]
         self.raw_path = environ["rehost.path"]
         self.path = self.raw_path + ("?" + environ["QUERY_STRING"] if environ["QUERY_STRING"] else "")
-        self.uri = f"http://{environ['HTTP_HOST']}{self.path}"
+        self.uri = request.url
         self.parsed_url = SimpleNamespace(query=environ["QUERY_STRING"], path=self.raw_path, netloc="")
         self.raw_body = self.body = environ["rehost.body"]
         self.form_data: Mapping[str, str] = {}
@@ -242,6 +282,14 @@ class CorrectedS3(S3Response):  # type: ignore[misc]
         self.bucket_name = environ["rehost.bucket"]
         self.body, trailer = decode_body(self.headers, self.raw_body)
         check_digests(self.headers, self.body, trailer)
+
+    @property
+    def backend(self) -> Any:
+        """The backend of this request, looked up once."""
+        found = self.__dict__.get("_backend")
+        if found is None:
+            found = self.__dict__["_backend"] = s3_backends[self.current_account]["aws"]
+        return found
 
     def parse_bucket_name_from_url(self, request: Any, url: str) -> str:  # noqa: ARG002
         bucket: str = request.environ["rehost.bucket"]
@@ -511,7 +559,8 @@ def place(environ: dict[str, Any]) -> tuple[str, str]:
 def handle(environ: dict[str, Any]) -> Answer:
     """Answer one S3 request. ``environ`` holds the whole body as ``rehost.body``."""
     bucket, key = place(environ)
-    request = BackendRequest(environ)
+    form = environ["REQUEST_METHOD"] == "POST" and not environ["QUERY_STRING"]
+    request = BackendRequest(environ) if form else lean(environ)
     response = CorrectedS3()
     entry = response.key_response if key else response.bucket_response
     try:
