@@ -14,7 +14,7 @@ from toolkit.dns import names, rdata
 from toolkit.dns.delegation import Delegation, ask_parents, is_signed
 from toolkit.dns.drivers.registrar import Registrar, Registration
 from toolkit.dns.model import RRSet, rrset_address, zone_address
-from toolkit.dns.parity import Server, cut_of, cuts_in
+from toolkit.dns.parity import Server, cut_of_name, cuts_in
 from toolkit.dns.settle import Wanted
 from toolkit.errors import RehostError, Unreachable
 from toolkit.families import OldSide
@@ -37,7 +37,7 @@ def dependence_of(
     clean, shown = 0, 0
     cuts = cuts_in(zone.name, zone.rrsets.values())
     for key, rrset in zone.rrsets.items():
-        finding = _resolution(rrset_address(zone.slug, key), rrset, cut_of(rrset, cuts), old, hints, cache)
+        finding = _resolution(rrset_address(zone.slug, key), rrset, cuts, old, hints, cache)
         if finding is None:
             clean += 1
         elif shown < LIMIT:
@@ -46,7 +46,7 @@ def dependence_of(
     yield Tally(where, len(zone.rrsets), clean)
 
 
-def _resolution(where: str, rrset: RRSet, cut: str | None, old: OldSide, hints: Hints, cache: Cache) -> Finding | None:
+def _resolution(where: str, rrset: RRSet, cuts: set[str], old: OldSide, hints: Hints, cache: Cache) -> Finding | None:
     mention = next((hit for value in rrset.values if (hit := mentions(rrset.type, value, old))), "")
     if mention:
         return Finding(
@@ -57,7 +57,7 @@ def _resolution(where: str, rrset: RRSet, cut: str | None, old: OldSide, hints: 
             "replace the service behind it, then the record",
             evidence={"values": list(rrset.values)[:10]},
         )
-    if cut is not None and rrset.type != "DS":
+    if cut_of_name(rrset.name, cuts) is not None and rrset.type != "DS":
         found = None  # at or below a delegation: other servers answer, for whom others are responsible
     else:
         try:
@@ -67,11 +67,12 @@ def _resolution(where: str, rrset: RRSet, cut: str | None, old: OldSide, hints: 
     if found is not None and (hit := touches(found, old)):
         return _dependent(where, rrset, hit)
     for host in [host for value in rrset.values if (host := rdata.target(rrset.type, value))]:
-        if host == names.canonical("."):
+        # Below our own delegations the glue in this zone is all there is to judge, and it is judged by itself.
+        if host == names.canonical(".") or cut_of_name(host, cuts) is not None:
             continue
         try:
             hit = touches(chain(host, "A", hints, cache), old)
-        except Unreachable as exc:
+        except RehostError as exc:
             text = f"{rrset.name} {rrset.type} points at {host}, which could not be looked at: {exc.text}"
             return Finding(where, "resolution", "unproven", text, exc.remedy, "warning")
         if hit:

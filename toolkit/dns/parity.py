@@ -115,12 +115,17 @@ def cuts_in(zone: str, rrsets: Iterable[RRSet]) -> set[str]:
 
 def cut_of(rrset: RRSet, cuts: set[str]) -> str | None:
     """Return the delegation at or above a set, if there is one."""
+    return cut_of_name(rrset.name, cuts)
+
+
+def cut_of_name(text: str, cuts: set[str]) -> str | None:
+    """Return the delegation at or above a name, if there is one."""
     if not cuts:
         return None
-    name: dns.name.Name = names.parse(rrset.name)
+    name: dns.name.Name = names.parse(text)
     while name != dns.name.root:
-        if (text := name.to_text()) in cuts:
-            return text
+        if (found := name.to_text()) in cuts:
+            return found
         name = name.parent()
     return None
 
