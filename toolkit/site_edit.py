@@ -55,7 +55,13 @@ def rewrite(text: str, wanted: dict[str, Json], *, file: str, forced: Forced = n
 
 def same(one: Json, other: Json) -> bool:
     """Compare as JSON: ``1``, ``1.0`` and ``true`` are three things, the order of keys is none."""
-    return _dump(one) == _dump(other)
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def _dump(value: Json) -> str:
