@@ -123,7 +123,7 @@ async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
             gates = Gate(pace.source, job.knobs.in_flight), Gate(pace.target, job.knobs.in_flight)
             source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
             target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
-            lane = Lane(source, target, Hold(job.knobs.hold), job.knobs, opened, job.create_only)
+            lane = Lane(source, target, Hold(job.knobs.hold), job.knobs, opened, create_only=job.create_only)
             try:
                 for key, upload in told.uploads:
                     await abort(target, key, upload)
