@@ -20,6 +20,7 @@ from toolkit.rehearsal import mockaws, net
 def client_of(service: str, endpoint: str, access_key: str, secret: str) -> Any:
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
+        signature_version="s3v4" if service == "s3" else None,
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,42 @@ def test_a_wrong_key_is_refused_everywhere(store: mockaws.Store) -> None:
     assert code_of(other("s3").list_buckets) == ("InvalidAccessKeyId", 403)
     assert code_of(other("ec2").describe_instances) == ("AuthFailure", 401)
     assert code_of(other("route53").list_hosted_zones) == ("InvalidClientTokenId", 403)
+
+
+def test_a_wrong_secret_is_refused_everywhere(store: mockaws.Store) -> None:
+    def other(service: str) -> Any:
+        return client_of(service, store.endpoint, store.access_key, "wrong")
+
+    assert code_of(other("s3").list_buckets) == ("SignatureDoesNotMatch", 403)
+    assert code_of(other("ec2").describe_instances) == ("AuthFailure", 401)
+    assert code_of(other("route53").list_hosted_zones) == ("SignatureDoesNotMatch", 403)
+    assert code_of(other("elbv2").describe_load_balancers) == ("SignatureDoesNotMatch", 403)
+
+
+def test_a_wrong_clock_is_refused(store: mockaws.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore.auth
+
+    wrong = datetime.now(UTC) - timedelta(minutes=20)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: wrong)
+    assert code_of(client(store, "s3").list_buckets) == ("RequestTimeTooSkewed", 403)
+
+
+def test_a_presigned_url_expires_and_cannot_be_altered(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+    def status(url: str) -> int:
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as exc:
+            return int(exc.code)
+
+    good = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"}, ExpiresIn=60)
+    assert status(good) == 200
+    assert status(good.replace("X-Amz-Expires=60", "X-Amz-Expires=61")) == 403
+    assert status(good.replace("/k?", "/other?")) == 403
+    gone = s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"}, ExpiresIn=0)
+    net.wait_ready(lambda: status(gone) == 403, "the end of the address")
 
 
 def test_the_control_interface_wants_its_token(store: mockaws.Store) -> None:

@@ -147,6 +147,7 @@ def start_store(
             "credentials": {key.id: [user, key.secret.reveal()] for user, key in keys.items()},
             "token": token.reveal(),
             "services": None if services is None else list(services),
+            "verify": True,
             **(config or {}),
         },
         env={**MOTO, "MOTO_AMIS_PATH": str(write_images(folder))},

@@ -37,6 +37,7 @@ def build(config: dict[str, Json]) -> Mock:
         {key: secret for key, (_, secret) in config["credentials"].items()},
         config["token"],
         None if services is None else frozenset(services),
+        verify=bool(config.get("verify", False)),
     )
     if services is None:
         mock.app = DomainDispatcherApplication(create_backend_app)

@@ -14,13 +14,14 @@ import io
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from toolkit.model import Json
-from toolkit.rehearsal import faults, mockaws_ec2, mockaws_route53, mockaws_s3
+from toolkit.rehearsal import faults, mockaws_auth, mockaws_ec2, mockaws_route53, mockaws_s3
 from toolkit.rehearsal.mockaws_calls import Call, CallLog, identify
 from toolkit.rehearsal.mockaws_errors import Answer, account_closed, error, request_id
 
@@ -46,12 +47,13 @@ class Mock:
     dns_off: bool = False  # the twin of Route 53 serves nothing either
     unhealthy: set[str] = field(default_factory=set)  # health checks that fail
     phase: str = ""  # what is being played; every logged call carries it
+    verify: bool = False  # check signatures and clocks
     settle: float = 0.2  # seconds until a Route 53 change is INSYNC
     app: Wsgi | None = None
     control: Control | None = None
 
 
-def gate(mock: Mock, call: Call, headers: dict[str, str]) -> Answer | None:
+def gate(mock: Mock, call: Call) -> Answer | None:
     """Return the refusal of a call, or nothing when it may go on."""
     if mock.cut_off:
         return account_closed(call.service, bucket=call.bucket)
@@ -63,14 +65,30 @@ def gate(mock: Mock, call: Call, headers: dict[str, str]) -> Answer | None:
         return error(call.service, 403, "AccessDenied" if call.service == "s3" else "MissingAuthenticationToken", "")
     if call.access_key not in mock.secrets:
         code = {"s3": "InvalidAccessKeyId", "ec2": "AuthFailure"}.get(call.service, "InvalidClientTokenId")
-        return error(
-            call.service,
-            401 if call.service == "ec2" else 403,
-            code,
-            "The AWS Access Key Id you provided does not exist in our records.",
-        )
-    del headers
+        text = "The AWS Access Key Id you provided does not exist in our records."
+        return error(call.service, 401 if call.service == "ec2" else 403, code, text)
     return None
+
+
+def forged(mock: Mock, request: web.BaseRequest, call: Call, headers: dict[str, str], body: bytes) -> Answer | None:
+    """Return the refusal of a call whose signature or clock is wrong."""
+    signed = mockaws_auth.claim(request.raw_path, headers, body)
+    if signed is None:
+        return None
+    code = mockaws_auth.refusal(
+        request.method,
+        request.raw_path,
+        request.raw_headers,
+        signed,
+        mock.secrets[call.access_key],
+        now=datetime.now(UTC),
+    )
+    if code is None:
+        return None
+    text = "The request signature we calculated does not match the signature you provided, or your clock is wrong."
+    if call.service == "ec2":
+        return error("ec2", 401, "AuthFailure" if code == "SignatureDoesNotMatch" else "RequestExpired", text)
+    return error(call.service, 403, code, text)
 
 
 def environ_of(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
@@ -151,7 +169,9 @@ async def handle(mock: Mock, request: web.BaseRequest) -> web.StreamResponse:
         return await _control(mock, request, body)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.raw_headers}
     call = identify(request.method, request.raw_path, headers, body)
-    refused = gate(mock, call, headers)
+    refused = gate(mock, call)
+    if refused is None and mock.verify and call.access_key:
+        refused = forged(mock, request, call, headers, body)
     if refused is not None:
         _note(mock, call, refused.status, **({"after_cutoff": True} if mock.cut_off else {}))
         return await _send(request, refused)
