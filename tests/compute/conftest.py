@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import urllib.request
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Bench:
 def moto_url() -> Iterator[str]:
     before = {name: os.environ.get(name) for name in ("MOTO_AMIS_PATH", "MOTO_EC2_LOAD_DEFAULT_AMIS")}
     os.environ["MOTO_AMIS_PATH"] = str(AMIS)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -101,7 +101,7 @@ def dependence(
     """Yield where one server's definition names the old side; values are never repeated, only the trace."""
     app: Mapping[str, Any] = want.body.get("app") or {}
     texts: dict[str, str | bytes] = {f"env/{name}": secret.reveal() for name, secret in env.items()}
-    texts |= {f"env/{n}": str(value) for n, value in (app.get("env") or {}).items() if n not in texts}
+    texts |= {f"env/{n}": str(value) for n, value in (app.get("env") or {}).items() if n not in env}
     texts |= {f"file/{name}": data for name, data in files.items()}
     texts["argv"] = " ".join(app.get("argv") or ())
     clean = 0

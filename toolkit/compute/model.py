@@ -172,6 +172,9 @@ def differences(kind: Kind, desired: Mapping[str, Any], existing: Mapping[str, A
         elif name == "addresses":
             want = {k: v for k, v in want.items() if v}
             have = {k: (have or {}).get(k) for k in want}
+        elif name == "disks":
+            have = [disk for disk in want or () if disk in (have or ())]  # an image may bring more of its own
+            want = list(want or ())
         elif name == "firewalls":
             want, have = sorted(want or ()), sorted(have or ())
         elif name == "app" and (want is None or "app" not in existing):

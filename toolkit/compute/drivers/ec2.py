@@ -259,7 +259,10 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
     def ex_start(self, ident: str, _env: Mapping[str, Secret]) -> None:
         """Start an instance; its environment is its own business (a file that the playbook puts there)."""
         with translated():
-            self._ec2().start_instances(InstanceIds=[ident])
+            answer = self._ec2().describe_instances(InstanceIds=[ident])
+            states = [i["State"]["Name"] for r in answer["Reservations"] for i in r["Instances"]]
+            if states != ["running"]:
+                self._ec2().start_instances(InstanceIds=[ident])
             self._ec2().get_waiter("instance_running").wait(InstanceIds=[ident])
 
     def ex_stop(self, ident: str) -> None:
