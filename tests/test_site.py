@@ -62,7 +62,8 @@ servers:
       argv: [python3, app.py]
       files: {{app.py: {{file: user-data, sha256: {sha256_hex(PAYLOAD)}}}}}
       env: {{A: b}}
-  web-2: {{id: i-2, size: {{name: small, vcpus: 1, memory_mib: 512, arch: arm64}}, image: {{name: x}}, ignore: old}}
+  web-2:
+    {{id: i-2, size: {{name: small, vcpus: 1, memory_mib: 512}}, image: {{name: x}}, ignore: old, to: machines}}
   web-2~2: {{name: web-2, id: i-3, size: {{vcpus: 1, memory_mib: 512}}, image: {{name: x}}, wave: 1}}
 load_balancers:
   front: {{listeners: [{{port: 80, protocol: http, to_port: 8080}}], targets: [web-1]}}
@@ -71,6 +72,7 @@ databases:
 zones:
   agora:
     name: agora.example
+    id: Z1
     wave: 3
     records:
       "@/A": {{alias: {{name: x.elb.amazonaws.com., zone_id: Z1, evaluate_health: false}}}}
@@ -199,9 +201,16 @@ def test_resources_have_whole_bodies(site: Site) -> None:
 
 def test_records_go_with_their_zone(site: Site) -> None:
     found = site.resources()
-    assert found["dns/rrset/agora/@/A"].facts == {"wave": 3}
-    assert found["dns/rrset/agora/www/A"].facts == {"wave": 1}
-    assert found["dns/rrset/agora/%2A.x/A#blue"].facts == {"wave": 3, "ignore": "not used"}
+    assert found["compute/server/web-2"].facts == {"ignore": "old", "to": {"provider": "machines"}}
+    assert found["dns/rrset/agora/www/A"].id == "Z1/www/A"
+    assert found["dns/rrset/agora/@/A"].provider == "aws"
+    assert found["dns/rrset/agora/@/A"].facts == {"zone": "agora.example", "wave": 3}
+    assert found["dns/rrset/agora/www/A"].facts == {"zone": "agora.example", "wave": 1}
+    assert found["dns/rrset/agora/%2A.x/A#blue"].facts == {
+        "zone": "agora.example",
+        "wave": 3,
+        "ignore": "not used",
+    }
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,11 @@ def zone(slug: str = "agora", id: str = "Z1", **changes: Json) -> Resource:
     return Resource(address("dns", "zone", slug), body, "aws", id, {"nameservers": ["ns1.example."]})
 
 
-def record(key: str, body: dict[str, Json], slug: str = "agora") -> Resource:
+def record(key: str, body: dict[str, Json], slug: str = "agora", zone_id: str = "Z1") -> Resource:
     parts = record_key(key)
     assert parts is not None
     addr = address("dns", "rrset", slug, parts[0], parts[1]) + (f"#{escape(parts[2])}" if parts[2] else "")
-    return Resource(addr, body, "aws", "", {})
+    return Resource(addr, body, "aws", f"{zone_id}/{key}" if zone_id else "", {"zone": "agora.example"})
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ SAME = (
     server("web-1", "i-1", firewalls=["web"]),
     Resource("storage/bucket/media", {"name": "media", "versioning": "enabled"}, "aws", "", {}),
     replace(zone(), id="", facts={}),
-    record("www/A", {"ttl": 60, "values": ["192.0.2.1", "192.0.2.2"]}),
-    record("old/A", {"ttl": 60, "values": ["192.0.2.9"]}),
+    record("www/A", {"ttl": 60, "values": ["192.0.2.1", "192.0.2.2"]}, zone_id=""),
+    record("old/A", {"ttl": 60, "values": ["192.0.2.9"]}, zone_id=""),
 )
 
 
@@ -453,6 +453,12 @@ KEYS = st.builds(
 )
 
 
+def _record(draw: st.DrawFn, key: str) -> Resource:
+    made = record(key, draw(RECORD_BODIES), slug="z", zone_id="Z0")
+    ident = draw(st.sampled_from([made.id, made.id, "", "own"]))
+    return replace(made, id=ident, facts={"zone": "agora.example", **draw(FACTS)})
+
+
 @st.composite
 def accounts(draw: st.DrawFn) -> list[Resource]:
     found = [firewall("web", *draw(st.lists(RULES, max_size=3)), id="sg-0"), zone("z", "Z0")]
@@ -462,7 +468,7 @@ def accounts(draw: st.DrawFn) -> list[Resource]:
     for n, slug in enumerate(draw(st.lists(SLUGS, max_size=2, unique=True))):
         found.append(Resource(address("compute", "server", slug), draw(SERVER_BODIES), "aws", f"i-{n}", draw(FACTS)))
     for key in draw(st.lists(KEYS, max_size=4, unique_by=str.lower)):
-        found.append(replace(record(key, draw(RECORD_BODIES), slug="z"), facts=draw(FACTS)))
+        found.append(_record(draw, key))
     return found
 
 

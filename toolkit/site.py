@@ -40,6 +40,7 @@ KIND_OF_SECTION: Mapping[str, str] = {
     "keypairs": "keypair",
     "load_balancers": "load_balancer",
 }
+_DECISIONS = ("to", "wave", "ignore")
 _PROVIDER_KEYS = ("kind", "endpoint", "regions", "credentials", "insecure")
 
 
@@ -299,20 +300,29 @@ def _resources(doc: Mapping[str, Any]) -> Iterator[Resource]:
         default = default_source(doc, family)
         for slug, entry in doc.get(section, {}).items():
             kind = KIND_OF_SECTION.get(section) or entry["kind"]
-            provider = entry.get("provider") or default
             made = body(section, slug, entry)
-            yield Resource(address(family, kind, slug), made, provider, entry.get("id", ""), facts_of(entry))
+            facts = facts_of(entry)
+            provider = entry.get("provider") or default
+            resource = Resource(address(family, kind, slug), made, provider, entry.get("id", ""), facts)
+            yield resource
             if section == "zones":
                 # A record goes where its zone goes, unless it says otherwise.
-                above = {key: entry[key] for key in ("to", "wave", "ignore") if entry.get(key) is not None}
+                above = {"zone": made["name"], **{key: facts[key] for key in _DECISIONS if key in facts}}
                 for key, record in (entry.get("records") or {}).items():
-                    yield _record(slug, key, record, provider, above)
+                    yield _record(slug, key, record, resource, above)
 
 
-def _record(slug: str, key: str, record: Mapping[str, Any], provider: str, above: Mapping[str, Json]) -> Resource:
+def _record(slug: str, key: str, record: Mapping[str, Any], zone: Resource, above: Mapping[str, Json]) -> Resource:
     made = {name: value for name, value in record.items() if name not in BESIDE and not name.startswith("x-")}
-    facts = {**above, **facts_of(record)} if above else facts_of(record)
-    return Resource(record_address(slug, key), made, record.get("provider") or provider, record.get("id", ""), facts)
+    ident = record.get("id", record_id(zone, key))
+    return Resource(
+        record_address(slug, key), made, record.get("provider") or zone.provider, ident, {**above, **facts_of(record)}
+    )
+
+
+def record_id(zone: Resource, key: str) -> str:
+    """Return the id that a record has unless it says otherwise: that of its zone, and its key."""
+    return f"{zone.id}/{key}" if zone.id else ""
 
 
 def record_address(slug: str, key: str) -> str:
@@ -328,8 +338,8 @@ def facts_of(entry: Mapping[str, Any]) -> dict[str, Json]:
     """Return what stands beside a body: observed facts, a person's decisions, provider extras."""
     facts: dict[str, Json] = dict(entry.get("facts") or {})
     for key, value in entry.items():
-        if (key in ("to", "wave", "ignore") and value is not None) or key.startswith("x-"):
-            facts[key] = value
+        if (key in _DECISIONS and value is not None) or key.startswith("x-"):
+            facts[key] = {"provider": value} if key == "to" and isinstance(value, str) else value
     return facts
 
 

@@ -30,7 +30,7 @@ class Found:
     loc: Loc
     address: str
     existing: Resource | None
-    zone_provider: str = ""
+    zone: Resource | None = None  # of a record
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ def match(resources: list[Resource], site: Site | None) -> Matched:
     for resource in resources:
         if resource.address.startswith("dns/rrset/"):
             _record(resource, zones, result)
-        elif not section_of(resource.address):
+        elif not section_of(resource.address) and not resource.address.startswith("storage/objects/"):
             result.not_seen.append(NotSeen(resource.address, "site.yaml has no section for this kind"))
     result.seen = {found.address for found in result.found}
     return result
@@ -196,5 +196,4 @@ def _record(resource: Resource, zones: _Zones, result: Matched) -> None:
     addr = record_address(slug, key)
     existing = zones.existing.get(addr)
     zone = zones.observed.get(name) or zones.existing.get(address("dns", "zone", slug))
-    above = zone.provider if zone else ""
-    result.found.append(Found(resource, resource.body, ("zones", slug, "records", key), addr, existing, above))
+    result.found.append(Found(resource, resource.body, ("zones", slug, "records", key), addr, existing, zone))

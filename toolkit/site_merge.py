@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from toolkit.errors import DefinitionError, Problem, RehostError
 from toolkit.files import write_atomic
 from toolkit.model import Json, NotSeen, Resource
 from toolkit.providers import KINDS
-from toolkit.site import NAME, Site, facts_of, filled, load
+from toolkit.site import NAME, Site, facts_of, filled, load, record_id
 from toolkit.site_check import meaning_troubles
 from toolkit.site_doc import SECTION_FAMILY, default_source, mapping
 from toolkit.site_edit import rewrite, same
@@ -79,6 +79,9 @@ def merge(
     path = path / NAME if path.is_dir() else path
     everything = list(observed)
     resources = [item for item in everything if isinstance(item, Resource)]
+    if len(providers) == 1:
+        # A family knows the kind of its provider and not what the site calls it.
+        resources = [replace(item, provider=next(iter(providers))) for item in resources]
     site = load(path) if path.exists() else None
     text, doc = _read(path) if site else ("", {"rehost": 1, "name": site_name(path), "providers": {}})
     work = _Merge(doc, site, not_seen=[item for item in everything if isinstance(item, NotSeen)])
@@ -143,10 +146,10 @@ def _take(work: _Merge, found: Found) -> None:
     entry = have if isinstance(have, dict) else {}
     parent[str(loc[-1])] = entry
     changed = list(_update_body(work, found, entry, wanted))
-    if resource.id and resource.id != found.existing.id:
+    if resource.id and resource.id != found.existing.id and not _derived(found):
         changed.append(("id", found.existing.id, resource.id))
         entry["id"] = resource.id
-    changed += _update_facts(entry, resource.facts)
+    changed += _update_facts(entry, _own_facts(found))
     work.changed += [(found.address, key, before, after) for key, before, after in changed]
 
 
@@ -199,18 +202,33 @@ def _with_files(wanted: Mapping[str, Json], files: list[str] | None = None) -> d
 def _entry(work: _Merge, found: Found, wanted: dict[str, Json]) -> dict[str, Json]:
     """Return the entry of a resource that is new to the file, without what is empty anyway."""
     resource, section = found.resource, str(found.loc[0])
-    inherited = found.zone_provider if len(found.loc) > 2 else _named_source(work.doc, section)
+    inherited = found.zone.provider if found.zone else _named_source(work.doc, section)
     made: dict[str, Json] = {} if resource.provider in ("", inherited) else {"provider": resource.provider}
-    if resource.id:
+    if not _derived(found):
         made["id"] = resource.id
     for key, value in _with_files(wanted, work.payload).items():
         if len(found.loc) > 2 or not _is_empty(value):
             made[key] = _trimmed(key, value)
-    facts = {key: value for key, value in resource.facts.items() if key not in _HUMAN and not key.startswith("x-")}
+    own = _own_facts(found)
+    facts = {key: value for key, value in own.items() if key not in _HUMAN and not key.startswith("x-")}
     if facts:
         made["facts"] = facts
-    made |= {key: value for key, value in resource.facts.items() if key in _HUMAN or key.startswith("x-")}
+    made |= {key: value for key, value in own.items() if key in _HUMAN or key.startswith("x-")}
     return made
+
+
+def _derived(found: Found) -> bool:
+    """Say whether the id need not be written: there is none, or it follows from the zone's."""
+    expected = record_id(found.zone, str(found.loc[-1])) if found.zone else ""
+    return found.resource.id.lower() == expected.lower()
+
+
+def _own_facts(found: Found) -> Mapping[str, Json]:
+    """Return the facts of a resource without those that a record has from its zone."""
+    facts = found.resource.facts
+    if not found.zone or facts.get("zone") != found.zone.body.get("name"):
+        return facts
+    return {key: value for key, value in facts.items() if key != "zone"}
 
 
 def _named_source(doc: Mapping[str, Json], section: str) -> str:

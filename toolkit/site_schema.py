@@ -63,10 +63,11 @@ _Texts = Annotated[Annotated[Text, _IsText] | Annotated[list[Text], _IsOther], _
 
 
 class _To(_Strict):
-    """Another place than the family's target, or another name there."""
+    """Another place than the family's target, or another name or address there."""
 
     provider: Text | None = None
     name: Text | None = None
+    address: Ip | None = None
 
 
 _Place = Annotated[Annotated[Text, _IsText] | Annotated[_To, _IsOther], _BY_TYPE]
