@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,23 +41,50 @@ RESOLVE_SECONDS = 2.0
 HTTP_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Both ends of one move. ``live=False``: the old side is known, but nobody may talk to it (prove)."""
+
+    old: Provider | None
+    new: Provider | None
+    folder: Path
+    blobs: Blobs
+    tick: Tick
+    site: Site | None = None
+    live: bool = True
+
+    @property
+    def source(self) -> Provider | None:
+        """The old provider, as far as a driver for it may be made."""
+        return self.old if self.live else None
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative references start from."""
+        return self.site.folder if self.site else Path()
+
+
 def open_families(site: Site, run: Run, tick: Tick, *, source: bool = True) -> dict[str, Family]:
-    """Bind every family that the site moves. ``source=False`` leaves the old side alone (for prove)."""
+    """Bind every family that the site moves. ``source=False`` leaves the old side alone."""
     blobs = Blobs(run.path / "blobs")
     made: dict[str, Family] = {}
     for name in FAMILIES:
         move = site.move.get(name)
         if move is None or not move.target:
             continue
-        olds = [site.providers[each] for each in move.sources] if source else []
-        made[name] = _family(name, olds, site.providers[move.target], site, run.path, blobs, tick)
+        if len(move.sources) != 1:
+            raise Unsupported(
+                f"{name} moves from {len(move.sources)} providers at once: {', '.join(move.sources)}",
+                "write one site.yaml for each, with a run folder of its own",
+            )
+        ends = Ends(site.providers[move.sources[0]], site.providers[move.target], run.path, blobs, tick, site, source)
+        made[name] = _family(name, ends)
     return made
 
 
 def discovery_families(provider: Provider, folder: Path, blobs: Blobs, tick: Tick) -> dict[str, Family]:
     """Bind every family that a provider serves, as source only."""
-    families = KINDS[provider.kind].families
-    return {name: _family(name, [provider], None, None, folder, blobs, tick) for name in families}
+    return {name: _family(name, Ends(provider, None, folder, blobs, tick)) for name in KINDS[provider.kind].families}
 
 
 def discovery_provider(site: Site | None, wanted: str) -> Provider:
@@ -88,68 +116,70 @@ def provider_entries(providers: Mapping[str, Provider]) -> dict[str, dict[str, J
 # -- families
 
 
-def _family(
-    name: str, olds: list[Provider], new: Provider | None, site: Site | None, folder: Path, blobs: Blobs, tick: Tick
-) -> Family:
-    """Bind one family. Several old providers of one family come with the next depth: the first counts."""
-    old = olds[0] if olds else None
-    base = site.folder if site else Path()
-    if name == "storage":
-        return StorageFamily(
-            source=_storage_driver(old, base),
-            target=_storage_driver(new, base),
-            workspace=folder,
-            tick=tick,
-            source_hosts=_hosts(old),
-            target_addresses=_addresses(new),
-        )
-    if name == "dns":
-        hints = hints_of(site) if site else wire.Hints()
-        return DnsFamily(
-            source=_dns_driver(old, base),
-            target=_dns_driver(new, base),
-            workspace=folder,
-            tick=tick,
-            hints=hints,
-            target_nameservers=dict(new.extra.get("nameservers") or {}) if new else {},
-            registrar=_registrar(site, hints, base) if site else None,
-        )
-    if name == "compute":
-        return _compute_family(old, new, folder, blobs, tick, base)
-    if site is None or new is None:
-        raise Unsupported(f"{name} is not discovered", "describe the database in site.yaml under databases:")
-    return DatabaseFamily(
-        source=bool(old), workspace=folder, tick=tick, run_at=_runner(site, old, new, folder, blobs, tick), blobs=blobs
+def _family(name: str, ends: Ends) -> Family:
+    """Bind one family to its ends."""
+    return {"storage": _storage, "dns": _dns, "compute": _compute, "database": _database}[name](ends)
+
+
+def _storage(ends: Ends) -> Family:
+    return StorageFamily(
+        source=_storage_driver(ends.source, ends.base),
+        target=_storage_driver(ends.new, ends.base),
+        workspace=ends.folder,
+        tick=ends.tick,
+        source_hosts=_hosts(ends.old),
+        target_addresses=_addresses(ends.new),
     )
 
 
-def _compute_family(
-    old: Provider | None, new: Provider | None, folder: Path, blobs: Blobs, tick: Tick, base: Path
-) -> ComputeFamily:
+def _dns(ends: Ends) -> Family:
+    hints = hints_of(ends.site) if ends.site else wire.Hints()
+    return DnsFamily(
+        source=_dns_driver(ends.source, ends.base),
+        target=_dns_driver(ends.new, ends.base),
+        workspace=ends.folder,
+        tick=ends.tick,
+        hints=hints,
+        target_nameservers=dict(ends.new.extra.get("nameservers") or {}) if ends.new else {},
+        registrar=_registrar(ends.site, hints, ends.base) if ends.site else None,
+    )
+
+
+def _compute(ends: Ends) -> ComputeFamily:
     return ComputeFamily(
-        source=_compute_driver(old, base, folder),
-        target=_compute_driver(new, base, folder),
-        workspace=folder,
-        tick=tick,
-        blobs=blobs,
-        source_kind=old.kind if old else "",
-        target_kind=new.kind if new else "",
-        pool=new.extra.get("pool") if new else None,
-        gone_ok=old is None,
-        base=base,
+        source=_compute_driver(ends.source, ends.base, ends.folder),
+        target=_compute_driver(ends.new, ends.base, ends.folder),
+        workspace=ends.folder,
+        tick=ends.tick,
+        blobs=ends.blobs,
+        source_kind=ends.old.kind if ends.old else "",
+        target_kind=ends.new.kind if ends.new else "",
+        pool=ends.new.extra.get("pool") if ends.new else None,
+        gone_ok=not ends.live,
+        base=ends.base,
     )
 
 
-def _runner(
-    site: Site, old: Provider | None, new: Provider, folder: Path, blobs: Blobs, tick: Tick
-) -> Callable[[Side, str, list[str], bytes, float], Completed]:
+def _database(ends: Ends) -> Family:
+    if ends.site is None:
+        raise Unsupported("databases are not discovered", "describe them in site.yaml under databases:")
+    return DatabaseFamily(
+        source=ends.live,
+        workspace=ends.folder,
+        tick=ends.tick,
+        run_at=_runner(ends.site, ends),
+        blobs=ends.blobs,
+    )
+
+
+def _runner(site: Site, ends: Ends) -> Callable[[Side, str, list[str], bytes, float], Completed]:
     """Return how a command is run on a server of either side.
 
     The machines of a mocked provider are played by an embedded hypervisor (``x-machines``), which is
     then the way to them.
     """
-    compute = _compute_family(old, new, folder, blobs, tick, site.folder)
-    played = old.extra.get("x-machines") if old else None
+    compute = _compute(ends)
+    played = ends.source.extra.get("x-machines") if ends.source else None
     machines = None
     if played:
         stand_in = Provider("x-machines", "embedded", played["endpoint"], credentials=played["credentials"])

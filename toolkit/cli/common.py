@@ -76,11 +76,14 @@ def load_site(at: Where) -> tuple[Site, Run]:
     return site, run
 
 
-def open_move(at: Where, *, as_json: bool = False) -> Move:
-    """Load the site, open the run folder and bind the families to their providers."""
+def open_move(at: Where, *, as_json: bool = False, source: bool = True) -> Move:
+    """Load the site, open the run folder and bind the families to their providers.
+
+    ``source=False`` leaves the old side alone: proving that nothing needs it must not need it either.
+    """
     site, run = load_site(at)
     display = Display(quiet=as_json)
-    families = wiring.open_families(site, run, display.tick)
+    families = wiring.open_families(site, run, display.tick, source=source)
     resources = site.selected(list(at.only), list(at.exclude))
     return Move(site, run, {a: r for a, r in resources.items() if a.split("/", 1)[0] in families}, families, display)
 

@@ -48,7 +48,7 @@ def prove(
     Calls, resolution, delegation, certificates, endpoints, journeys, contents. Exit 1 when the site is
     dependent or unproven: a site without journeys, or without a recorded baseline, is never a pass.
     """
-    move = open_move(where(folder, site, run), as_json=as_json)
+    move = open_move(where(folder, site, run), as_json=as_json, source=False)
     if record_baseline:
         _record(move, pages, as_json=as_json)
         return
