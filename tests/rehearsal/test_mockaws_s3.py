@@ -453,3 +453,57 @@ def test_the_default_checksums_of_boto3(store: mockaws.Store) -> None:
     plain.put_object(Bucket=bucket, Key="small", Body=io.BytesIO(b"y"))
     assert plain.get_object(Bucket=bucket, Key="large")["Body"].read() == b"x" * 9_000_000
     assert plain.get_object(Bucket=bucket, Key="small", ChecksumMode="ENABLED")["Body"].read() == b"y"
+
+
+def test_errors_have_their_code_and_status(s3: Any) -> None:
+    bucket, absent = fresh(s3), f"absent-{uuid.uuid4().hex}"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    refused(lambda: s3.get_bucket_cors(Bucket=bucket), "NoSuchCORSConfiguration", 404)
+    refused(lambda: s3.get_bucket_policy(Bucket=bucket), "NoSuchBucketPolicy", 404)
+    refused(lambda: s3.get_bucket_lifecycle_configuration(Bucket=bucket), "NoSuchLifecycleConfiguration", 404)
+    refused(lambda: s3.get_bucket_tagging(Bucket=bucket), "NoSuchTagSet", 404)
+    refused(lambda: s3.get_bucket_website(Bucket=bucket), "NoSuchWebsiteConfiguration", 404)
+    refused(lambda: s3.list_objects_v2(Bucket=absent), "NoSuchBucket", 404)
+    refused(lambda: s3.list_object_versions(Bucket=absent), "NoSuchBucket", 404)
+    refused(lambda: s3.get_bucket_versioning(Bucket=absent), "NoSuchBucket", 404)
+    refused(lambda: s3.put_object(Bucket=absent, Key="k", Body=b"x"), "NoSuchBucket", 404)
+    refused(lambda: s3.create_multipart_upload(Bucket=absent, Key="k"), "NoSuchBucket", 404)
+    refused(lambda: s3.get_object(Bucket=absent, Key="k"), "NoSuchBucket", 404)
+    refused(lambda: s3.get_object(Bucket=bucket, Key="none"), "NoSuchKey", 404)
+    refused(lambda: s3.get_object(Bucket=bucket, Key="k", VersionId="none"), "NoSuchVersion", 404)
+    refused(lambda: s3.head_object(Bucket=bucket, Key="none"), "404", 404)
+    refused(lambda: s3.head_bucket(Bucket=absent), "404", 404)
+    refused(lambda: s3.delete_bucket(Bucket=bucket), "BucketNotEmpty", 409)
+    refused(lambda: s3.get_object(Bucket=bucket, Key="k", IfMatch='"x"'), "PreconditionFailed", 412)
+    refused(lambda: s3.head_object(Bucket=bucket, Key="k", IfMatch='"x"'), "412", 412)
+    refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"y", IfNoneMatch="*"), "PreconditionFailed", 412)
+    refused(lambda: s3.copy_object(Bucket=bucket, Key="c", CopySource=f"{bucket}/none"), "NoSuchKey", 404)
+    broken = {"Parts": [{"PartNumber": 1, "ETag": "x"}]}
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+    refused(
+        lambda: s3.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=broken),
+        "InvalidPart",
+        400,
+    )
+    etag = s3.head_object(Bucket=bucket, Key="k")["ETag"]
+    refused(lambda: s3.get_object(Bucket=bucket, Key="k", IfNoneMatch=etag), "304", 304)
+
+
+def test_bucket_configuration_goes_through(s3: Any) -> None:
+    bucket = fresh(s3)
+    cors = {"CORSRules": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["https://agora.example"]}]}
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=cors)
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == cors["CORSRules"]
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 1}}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"][0]["Expiration"] == {"Days": 1}
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "a", "Value": "b"}]
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", ACL="public-read")
+    assert len(s3.get_object_acl(Bucket=bucket, Key="k")["Grants"]) == 2
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": "é", "Value": "ü"}]})
+    assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == [{"Key": "é", "Value": "ü"}]
+    gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k"}, {"Key": "none"}]})
+    assert {row["Key"] for row in gone["Deleted"]} == {"k", "none"}
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    s3.delete_bucket(Bucket=bucket)

@@ -32,6 +32,7 @@ from moto.s3.models import FakeDeleteMarker, FakeKey, S3Backend, s3_backends
 from moto.s3.responses import ALLOWED_HEADER_OVERRIDES, S3Response
 from moto.s3.utils import _VersionedKeyStore
 
+from toolkit.rehearsal.mockaws_calls import s3_operation
 from toolkit.rehearsal.mockaws_errors import Answer, s3_error
 from toolkit.rehearsal.mockaws_s3_list import (
     S3Failure,
@@ -301,6 +302,11 @@ class CorrectedS3(S3Response):  # type: ignore[misc]
 
     def _get_querystring(self, request: Any, full_url: str) -> dict[str, Any]:  # noqa: ARG002
         return dict(self.querystring)
+
+    def _get_action_from_method_and_request_uri(self, _request: Any) -> str:
+        """Name the operation for an error's form; moto searches its routes for it."""
+        has_key = bool(self.request.environ["rehost.key"])
+        return s3_operation(self.method, bool(self.bucket_name), has_key, self.querystring, self.headers)
 
     @classmethod
     def _send_response(cls, response: Any) -> Any:
