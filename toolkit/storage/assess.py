@@ -28,17 +28,26 @@ def _features(resource: Resource) -> Iterator[tuple[str, str]]:
         yield "versioning", versioning
         yield "version-ids", ""
     config: dict[str, Any] = dict(resource.facts.get("config") or {})
-    for item in config.pop("not_seen", []):
-        yield "not-seen", item
+    not_seen = config.pop("not_seen", [])
+    if not_seen:
+        yield "not-seen", ", ".join(not_seen)
     for item, value in sorted(config.items()):
-        yield item, _short(item, value)
+        if item == "object-acl" and not value["granted"]:
+            if value["looked_at"]:
+                yield "object-acl-unseen", f"{value['looked_at']} objects looked at"
+        else:
+            yield item, _short(item, value)
 
 
 def _short(item: str, value: Any) -> str:
-    match item, value:
-        case (("cors" | "lifecycle" | "bucket-tags"), list()):
-            return f"{len(value)} rule(s)" if item != "bucket-tags" else f"{len(value)} tag(s)"
-        case "acl", {"Grants": list(grants)}:
-            return f"{len(grants)} grant(s)"
+    match item:
+        case "cors" | "lifecycle":
+            return f"{len(value)} rule(s)"
+        case "bucket-tags":
+            return f"{len(value)} tag(s)"
+        case "acl":
+            return f"{len(value.get('Grants', []))} grant(s)"
+        case "object-acl":
+            return f"{value['granted']} of {value['looked_at']} objects looked at"
         case _:
             return ""

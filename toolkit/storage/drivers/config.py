@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
 from toolkit.storage.drivers.border import border, code_of
 
+_SAMPLE = 20
 #: item → (client method, key of the answer, or "" for all of it)
 _ITEMS: tuple[tuple[str, str, str], ...] = (
     ("policy", "get_bucket_policy", "Policy"),
@@ -47,9 +48,30 @@ def read(client: Any, bucket: str) -> dict[str, Any]:
             continue
         if value and not _is_default(item, value):
             found[item] = value
+    try:
+        if not _acls_are_off(client, bucket):
+            found["object-acl"] = _sample_acls(client, bucket)
+    except AuthError:
+        not_seen.append("object-acl")
     if not_seen:
         found["not_seen"] = not_seen
     return found
+
+
+def _acls_are_off(client: Any, bucket: str) -> bool:
+    value = _read(client, bucket, "get_bucket_ownership_controls", "OwnershipControls") or {}
+    return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} == {"BucketOwnerEnforced"}
+
+
+def _sample_acls(client: Any, bucket: str) -> dict[str, int]:
+    """Look at the grants of a few objects: where ACLs are live, each object may carry its own."""
+    with border(f"list {bucket}"):
+        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=_SAMPLE).get("Contents", [])
+    granted = 0
+    for item in listed:
+        with border(f"ACL of an object in {bucket}"):
+            granted += not _is_default("acl", client.get_object_acl(Bucket=bucket, Key=item["Key"]))
+    return {"looked_at": len(listed), "granted": granted}
 
 
 def _read(client: Any, bucket: str, method: str, key: str) -> Any:
