@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from toolkit.blobs import Blobs
 from toolkit.cli.common import AsJson, Folder, RunFolder, SiteFile, out, printable, where
 from toolkit.cli.display import Display
 from toolkit.discover import discover as read
-from toolkit.model import NotSeen
+from toolkit.model import Resource
 from toolkit.site import load
 from toolkit.site_merge import merge
 
@@ -51,10 +52,12 @@ def discover(
         chosen = wiring.discovery_provider(known, wanted)
         providers[chosen.name] = chosen
         families = wiring.discovery_families(chosen, run_path, blobs, Display(quiet=as_json).tick)
-        observed += list(read(families))
+        # A family knows the kind of its provider, not what the site calls it.
+        observed += [replace(x, provider=chosen.name) if isinstance(x, Resource) else x for x in read(families)]
     drift = merge(file, observed, providers=wiring.provider_entries(providers), blobs=blobs, check=check)
-    missed = [item for item in observed if isinstance(item, NotSeen)]
-    lines = [f"{'would write' if check else 'wrote'} {file}: {len(observed) - len(missed)} resources"]
+    missed = drift.not_seen  # also what was read and cannot be said in site.yaml
+    count = sum(isinstance(item, Resource) for item in observed)
+    lines = [f"{'would write' if check else 'wrote'} {file}: {count} resources"]
     lines += [f"  + {printable(address)}" for address in drift.added]
     lines += [
         f"  ~ {printable(address)} {key}: {before!r} → {after!r}" for address, key, before, after in drift.changed
