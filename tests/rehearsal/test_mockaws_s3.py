@@ -171,6 +171,12 @@ def a_copy_of_a_multipart_object_has_one_part(s3: Any, bucket: str) -> None:
 
 
 @correction
+def a_multipart_object_has_an_acl(s3: Any, bucket: str) -> None:
+    multipart(s3, bucket, "k", [b"a"])
+    assert [grant["Permission"] for grant in s3.get_object_acl(Bucket=bucket, Key="k")["Grants"]] == ["FULL_CONTROL"]
+
+
+@correction
 def an_unknown_upload_is_not_found(s3: Any, bucket: str) -> None:
     refused(
         lambda: s3.upload_part(Bucket=bucket, Key="k", UploadId="none", PartNumber=1, Body=b"x"), "NoSuchUpload", 404

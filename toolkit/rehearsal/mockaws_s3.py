@@ -206,6 +206,8 @@ class CorrectedBackend(S3Backend):  # type: ignore[misc]
         numbers = [number for number, _ in wanted]
         if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
             raise S3Failure(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
+        if upload.acl is None:  # moto leaves such an object without any, and fails to show it
+            upload.acl = self.get_bucket(bucket_name).acl
         key = super().complete_multipart_upload(bucket_name, multipart_id, iter(wanted))
         key.part_sizes = tuple(upload.parts[number].size for number in numbers)
         upload.dispose()
