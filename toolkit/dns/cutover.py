@@ -26,6 +26,7 @@ from toolkit.wire import Hints, split_address
 #: TTL of the apex NS set in the old zone while the delegation moves.
 APEX_TTL = 300
 PARENT_WAIT = 120.0
+SERIAL_WAIT = 30.0
 #: Types that lead clients (and mail) somewhere; delegations inside the zone move with the zone.
 _TRAFFIC = frozenset({"A", "AAAA", "CNAME", "TXT", "SPF", "MX", "SRV", "SVCB", "HTTPS"})
 
@@ -170,7 +171,7 @@ def ready(change: Change, hints: Hints, tick: Tick) -> None:
             "remove the DS at the registrar, wait for its TTL, then cut over again",
         )
     tick(Progress("dns", change.address, 0, len(body["rrsets"]), wait="comparing the zone on every new name server"))
-    wait_for_serials(zone, servers)
+    wait_for_serials(zone, servers, SERIAL_WAIT)
     found = serials(zone, servers)
     if len(set(found.values())) > 1 or None in found.values():
         shown = ", ".join(f"{server}: {serial or 'no authoritative answer'}" for server, serial in found.items())

@@ -51,6 +51,8 @@ def _rrset(resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Featur
         except Unsupported as exc:
             yield "unreadable-data", exc.text
             break
+    if len(body.get("values") or ()) > 1:
+        yield "multi-value", f"{len(body['values'])} values"
     alias = body.get("alias")
     if alias is not None:
         yield "alias", f"to {alias['name']}"

@@ -157,7 +157,7 @@ class Route53Registrar:
             code = str(exc.response.get("Error", {}).get("Code", ""))
             if code in ("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException"):
                 raise AuthError(f"{domain}: {exc}", "check the key and what it is allowed to do") from exc
-            if "not found" in str(exc).lower():
+            if "not found" in str(exc).lower() or "not associated with this account" in str(exc):
                 raise NotFound(f"{domain}: {exc}", "the domain is not in this account") from exc
             raise Refused(f"{domain}: {exc}", "look at the domain in the Route 53 console") from exc
         except botocore.exceptions.BotoCoreError as exc:

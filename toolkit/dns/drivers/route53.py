@@ -180,7 +180,7 @@ class LosslessRoute53(Route53DNSDriver):  # type: ignore[misc]
     def ex_wait(self, change_id: str, *, timeout: float = 300.0, sleep: Callable[[float], None] = time.sleep) -> None:
         """Wait until a change is served by all of Route 53's name servers."""
         end = time.monotonic() + timeout
-        pause = 0.2
+        pause = 0.1
         while True:
             with translating(f"waiting for change {change_id}"):
                 status = self._ask(f"/change/{change_id}")["ChangeInfo"]["Status"]
