@@ -145,6 +145,15 @@ def test_assess_object_acl(mocked: Ends, run: Path) -> None:
     assert outcomes(mocked, run, name)["object-acl"] == "degraded"
 
 
+def test_assess_storage_class(mocked: Ends, run: Path) -> None:
+    name, client = bucket(mocked), mocked.source.client
+    client.put_object(Bucket=name, Key="a", Body=b"x", StorageClass="STANDARD_IA")
+    client.put_object(Bucket=name, Key="b", Body=b"x", StorageClass="DEEP_ARCHIVE")
+    client.put_object(Bucket=name, Key="c", Body=b"x")
+    found = outcomes(mocked, run, name)
+    assert (found["storage-class"], found["archived"]) == ("converted", "degraded")
+
+
 def test_assess_not_seen(mocked: Ends, run: Path) -> None:
     config = {"not_seen": ["policy", "cors"]}
     subject = Resource("storage/bucket/x", {"name": "x", "versioning": "off"}, facts={"config": config})

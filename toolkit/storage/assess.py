@@ -45,6 +45,8 @@ def _short(item: str, value: Any) -> str:
             return f"{len(value)} rule(s)"
         case "bucket-tags":
             return f"{len(value)} tag(s)"
+        case "archived" | "storage-class":
+            return ", ".join(f"{name} ({count} of the first 1,000 objects)" for name, count in sorted(value.items()))
         case "acl":
             return f"{len(value.get('Grants', []))} grant(s)"
         case "object-acl":

@@ -30,25 +30,15 @@ from toolkit.model import (
     State,
     Tally,
     Verdict,
-    split,
 )
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
-from toolkit.storage import names
+from toolkit.storage import names, planning
 from toolkit.storage.engine import check, gather, purge, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
-from toolkit.storage.protocol import Driver, Versioning
-
-_BUCKET = "storage/bucket/"
-_OBJECTS = "storage/objects/"
-#: The versioning state under which each round writes.
-_STATE: Mapping[Round, Versioning] = {
-    "null-first": "suspended",
-    "main": "enabled",
-    "null-last": "suspended",
-    "after-null": "enabled",
-}
+from toolkit.storage.protocol import Driver
+from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +84,14 @@ class StorageFamily:
         if wanted is None:
             listed = {container.name: container.extra for container in driver.iterate_containers()}
             for slug, name in names.slugs(listed):
-                yield self._bucket(driver, _BUCKET + slug, name, dict(listed[name]), config=True)
+                yield self._bucket(driver, BUCKET + slug, name, dict(listed[name]), config=True)
             return
         for addr, resource in wanted.items():
-            if addr.startswith(_BUCKET):
+            if addr.startswith(BUCKET):
                 name = str(resource.body["name"])
                 if driver.ex_exists(name):
                     yield self._bucket(driver, addr, name, {}, config=side == "source")
-            elif addr.startswith(_OBJECTS) and driver.ex_exists(str(resource.body["bucket"])):
+            elif addr.startswith(OBJECTS) and driver.ex_exists(str(resource.body["bucket"])):
                 yield Resource(addr, dict(resource.body), resource.provider, str(resource.body["bucket"]))
 
     def _bucket(
@@ -129,7 +119,7 @@ class StorageFamily:
     def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
         """Yield the bucket as it must be at the target, and its content as a resource of its own."""
         del moved  # no bucket body names another resource yet
-        if not resource.address.startswith(_BUCKET):
+        if not resource.address.startswith(BUCKET):
             yield resource
             return
         name = names.new_name(resource)
@@ -140,11 +130,11 @@ class StorageFamily:
         yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
         body = {"bucket": name, "versions": versioning != "off"}
         kept: dict[str, Json] = {key: facts[key] for key in ("source", "region") if key in facts}
-        yield Resource(_OBJECTS + _tail(resource.address), body, resource.provider, name, kept)
+        yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
         """Yield every name under which a bucket, or the old service, was reached."""
-        if not resource.address.startswith(_BUCKET):
+        if not resource.address.startswith(BUCKET):
             return
         new = self._hosts.target or self._target_host()
         bucket, region = names.source_name(resource), str(resource.facts.get("region") or "us-east-1")
@@ -166,73 +156,26 @@ class StorageFamily:
 
     def diff(self, desired: State, existing: State) -> Iterator[Change]:
         """Yield what makes the target hold the desired buckets and all they contain."""
-        for addr, want in desired.items():
-            if addr.startswith(_BUCKET):
-                objects = desired.get(_OBJECTS + _tail(addr))
-                yield from self._bucket_changes(want, objects, existing.get(addr))
-            elif addr.startswith(_OBJECTS) and _BUCKET + _tail(addr) not in desired:
-                yield from self._copies(want, addr in existing, ())
+        yield from planning.changes(desired, existing, self._count)
 
-    def _bucket_changes(self, want: Resource, objects: Resource | None, have: Resource | None) -> Iterator[Change]:
-        copies = list(self._copies(objects, have is not None, ())) if objects is not None else []
-        wanted = str(want.body["versioning"])
-        state = str(have.body["versioning"]) if have is not None else "off"
-        needs: tuple[str, ...] = ()
-        if have is None:
-            # Null versions that begin a history are written before versioning is switched on.
-            first = wanted if not copies or _round(copies[0].address) != "null-first" else "off"
-            create = Change(want.address, "create", None, _versioned(want, first), data=True)
-            yield create
-            needs, state = (create.id,), first
-        for copy in copies:
-            change = replace(copy, needs=needs)
-            yield change
-            needs = (change.id,)
-            if objects is not None and objects.body["versions"]:
-                state = _STATE[_round(copy.address)]
-        if state != wanted and wanted != "off":
-            yield Change(want.address, "update", _versioned(want, state), want, needs=needs)
-        elif wanted == "off" and state == "enabled":
-            yield Change(want.address, "update", _versioned(want, state), _versioned(want, "suspended"), needs=needs)
-
-    def _copies(self, want: Resource, exists: bool, needs: tuple[str, ...]) -> Iterator[Change]:
-        job = self._job(want)
+    def _count(self, want: Resource, exists: bool) -> Mapping[Round, gather.Figures]:
         figures = {lane: gather.Figures() for lane in ROUNDS}
-        for todo in gather.todos(job, _slug(want.address), target_exists=exists):
+        for todo in gather.todos(self._job(want), slug(want.address), target_exists=exists):
             for lane, row in todo.rows:
                 figures[lane].count(row)
-        for lane in ROUNDS:
-            found = figures[lane]
-            if found.objects or found.conflicts:
-                note = f"{found.conflicts:,} objects are held back: the target holds others" if found.conflicts else ""
-                counted = {"objects": found.objects, "bytes": found.size, "conflicts": found.conflicts}
-                after = replace(want, address=_lane_address(want.address, lane))
-                yield Change(after.address, "copy", None, after, needs=needs, data=True, note=note, figures=counted)
+        return figures
 
     def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:
         """Yield the final delta: what was written at the source since the last pass."""
-        if phase != "traffic":
-            return
-        for addr, want in desired.items():
-            if not addr.startswith(_OBJECTS):
-                continue
-            bucket = desired.get(_BUCKET + _tail(addr))
-            suspended = bucket is not None and bucket.body.get("versioning") == "suspended"
-            needs: tuple[str, ...] = ()
-            for lane in ("null-first", "main", "null-last") if suspended else ("main",):
-                after = replace(want, address=_lane_address(addr, lane))
-                change = Change(
-                    after.address, "copy", None, after, "traffic", needs=needs, data=True, note="the final delta"
-                )
-                yield change
-                needs = (change.id,)
+        if phase == "traffic":
+            yield from planning.final_deltas(desired)
 
     # -- doing -----------------------------------------------------------------------------------
 
     def observe(self, change: Change) -> Seen:
         """Look at the target: for a copy, both listings are compared once more."""
         target, want = self._to(), _after(change)
-        if change.address.startswith(_BUCKET):
+        if change.address.startswith(BUCKET):
             name = str(want.body["name"])
             if not target.ex_exists(name):
                 return "before"
@@ -242,9 +185,9 @@ class StorageFamily:
         if not target.ex_exists(str(want.body["bucket"])):
             return "before"
         held = False
-        for todo in gather.todos(self._job(want), _slug(change.address)):
+        for todo in gather.todos(self._job(want), slug(change.address)):
             for lane, row in todo.rows:
-                if lane == _round(change.address):
+                if lane == round_of(change.address):
                     if row.work != "conflict":
                         return "before"
                     held = True
@@ -255,12 +198,12 @@ class StorageFamily:
         if change.action != "copy":
             return None
         want = _after(change)
-        return gather.shards(self._job(want), _slug(change.address), _round(change.address))
+        return gather.shards(self._job(want), slug(change.address), round_of(change.address))
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]:
         """Create or configure a bucket, or copy one shard (without a lease: all of them)."""
         target, want = self._to(), _after(change)
-        if change.address.startswith(_BUCKET):
+        if change.address.startswith(BUCKET):
             name, versioning = str(want.body["name"]), want.body["versioning"]
             if change.action == "create":
                 target.ex_create_bucket(name)
@@ -272,11 +215,11 @@ class StorageFamily:
                 self.do(change, Unleased(shard))
             return {}
         job = self._job(want)
-        if job.versions and target.ex_versioning(job.target_bucket) != _STATE[_round(change.address)]:
-            self._set_state(target, job.target_bucket, _round(change.address))
+        if job.versions and target.ex_versioning(job.target_bucket) != STATE[round_of(change.address)]:
+            self._set_state(target, job.target_bucket, round_of(change.address))
         most = float(self._knobs.in_flight)
         pace = self._paces.setdefault(change.address, work.Pace(most, most))
-        address = _OBJECTS + _tail(change.address)
+        address = OBJECTS + tail(change.address)
 
         def tick(done: int, size: int) -> None:
             self._done[address] = self._done.get(address, 0) + done
@@ -290,14 +233,14 @@ class StorageFamily:
         # A bucket that never had versioning writes null versions just as a suspended one does.
         if lane == "null-first" and target.ex_versioning(bucket) == "off":
             return
-        target.ex_versioning(bucket, _STATE[lane])
+        target.ex_versioning(bucket, STATE[lane])
 
     def undo(self, change: Change, *, purge: bool) -> None:
         """Restore what was before. Data stays unless ``purge``, and even then only ours goes."""
         target, want = self._to(), _after(change)
-        if change.address.startswith(_OBJECTS):
+        if change.address.startswith(OBJECTS):
             if purge and target.ex_exists(str(want.body["bucket"])):
-                _purge(self._job(want), _slug(change.address))
+                _purge(self._job(want), slug(change.address))
             return
         name = str(want.body["name"])
         if not target.ex_exists(name):
@@ -320,15 +263,15 @@ class StorageFamily:
         depth: check.Tier = "bytes" if tier == "bytes" else "meta" if tier == "meta" else "list"
         target = self._to()
         for addr, want in desired.items():
-            if addr.startswith(_BUCKET):
+            if addr.startswith(BUCKET):
                 yield from self._verify_bucket(target, want)
                 yield Tally(addr, 0, 0)
-            elif addr.startswith(_OBJECTS):
+            elif addr.startswith(OBJECTS):
                 if target.ex_exists(str(want.body["bucket"])):
                     job = self._job(want)
-                    yield from check.verify(job, _slug(addr), depth, source_answers=self._source is not None)
+                    yield from check.verify(job, slug(addr), depth, source_answers=self._source is not None)
                 else:
-                    total = check.known(self._run, _slug(addr))
+                    total = check.known(self._run, slug(addr))
                     yield Finding(
                         addr, "bucket", "missing", "the bucket is missing at the target", "run `rehost apply`"
                     )
@@ -348,7 +291,7 @@ class StorageFamily:
         """Look into text objects at the target for names of the old side."""
         target = self._to()
         for addr, want in desired.items():
-            if addr.startswith(_OBJECTS) and target.ex_exists(str(want.body["bucket"])):
+            if addr.startswith(OBJECTS) and target.ex_exists(str(want.body["bucket"])):
                 plane = target.ex_data_plane()
                 yield from traces.scan(addr, plane, str(want.body["bucket"]), self._knobs, old)
 
@@ -364,7 +307,7 @@ class StorageFamily:
         region = str(want.facts.get("region") or "")
         source = self._source.ex_data_plane(region) if self._source is not None else target.ex_data_plane()
         return work.Job(
-            address=_OBJECTS + _tail(want.address),
+            address=OBJECTS + tail(want.address),
             source=source,
             source_bucket=names.source_name(want),
             target=target.ex_data_plane(),
@@ -411,27 +354,3 @@ def _after(change: Change) -> Resource:
     if change.after is None:
         raise Unsupported(f"{change.id}: storage never deletes a resource", "remove it by hand if it should go")
     return change.after
-
-
-def _versioned(resource: Resource, versioning: str) -> Resource:
-    return replace(resource, body={**resource.body, "versioning": versioning})
-
-
-def _tail(addr: str) -> str:
-    """Return the slug as it stands in the address (escaped)."""
-    return addr.split("/")[2]
-
-
-def _slug(addr: str) -> str:
-    """Return the slug as it may stand in a file name."""
-    return split(addr)[2].replace("/", "%2F")
-
-
-def _round(addr: str) -> Round:
-    parts = addr.split("/")
-    return next((lane for lane in ROUNDS if len(parts) > 3 and lane == parts[3]), "main")
-
-
-def _lane_address(addr: str, lane: Round) -> str:
-    base = _OBJECTS + _tail(addr)
-    return base if lane == "main" else f"{base}/{lane}"

@@ -6,6 +6,7 @@ not the provider's default, plus ``not_seen`` for those that may not be read. No
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
 from toolkit.storage.drivers.border import border, code_of
 
 _SAMPLE = 20
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: item → (client method, key of the answer, or "" for all of it)
 _ITEMS: tuple[tuple[str, str, str], ...] = (
     ("policy", "get_bucket_policy", "Policy"),
@@ -49,8 +51,7 @@ def read(client: Any, bucket: str) -> dict[str, Any]:
         if value and not _is_default(item, value):
             found[item] = value
     try:
-        if not _acls_are_off(client, bucket):
-            found["object-acl"] = _sample_acls(client, bucket)
+        _sample(client, bucket, found)
     except AuthError:
         not_seen.append("object-acl")
     if not_seen:
@@ -63,15 +64,36 @@ def _acls_are_off(client: Any, bucket: str) -> bool:
     return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} == {"BucketOwnerEnforced"}
 
 
-def _sample_acls(client: Any, bucket: str) -> dict[str, int]:
-    """Look at the grants of a few objects: where ACLs are live, each object may carry its own."""
+def _sample(client: Any, bucket: str, found: dict[str, Any]) -> None:
+    """Look at the first page of objects: their storage classes, and the grants of a few.
+
+    Where ACLs are live each object may carry its own; asking all of them would cost a request each.
+    """
     with border(f"list {bucket}"):
-        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=_SAMPLE).get("Contents", [])
-    granted = 0
-    for item in listed:
+        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1000).get("Contents", [])
+    classes = Counter(item.get("StorageClass") or "STANDARD" for item in listed)
+    del classes["STANDARD"]
+    archived = {name: count for name, count in classes.items() if name in _ARCHIVES}
+    others = {name: count for name, count in classes.items() if name not in _ARCHIVES}
+    found |= {item: value for item, value in (("archived", archived), ("storage-class", others)) if value}
+    if _acls_are_off(client, bucket):
+        return
+    seen = [_granted(client, bucket, item["Key"]) for item in listed[:_SAMPLE]]
+    looked_at = [granted for granted in seen if granted is not None]
+    if seen and not looked_at:
+        raise AuthError(f"no ACL of an object in {bucket} may be read", "allow s3:GetObjectAcl")
+    found["object-acl"] = {"looked_at": len(looked_at), "granted": sum(looked_at)}
+
+
+def _granted(client: Any, bucket: str, key: str) -> bool | None:
+    """Say whether an object grants anything beyond its owner's rights; ``None`` if it cannot be asked."""
+    try:
         with border(f"ACL of an object in {bucket}"):
-            granted += not _is_default("acl", client.get_object_acl(Bucket=bucket, Key=item["Key"]))
-    return {"looked_at": len(listed), "granted": granted}
+            return not _is_default("acl", client.get_object_acl(Bucket=bucket, Key=key))
+    except RehostError as exc:
+        if isinstance(exc.__cause__, ClientError):
+            return None
+        raise
 
 
 def _read(client: Any, bucket: str, method: str, key: str) -> Any:
