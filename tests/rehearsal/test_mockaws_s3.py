@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from tests.rehearsal.conftest import client, client_of
 from toolkit.rehearsal import mockaws
-from toolkit.rehearsal.mockaws_s3 import check_digests, decode_body
+from toolkit.rehearsal.mockaws_s3_body import check_digests, decode_body
 from toolkit.rehearsal.mockaws_s3_list import S3Failure
 
 Check = Callable[[Any, str], None]

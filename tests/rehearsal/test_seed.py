@@ -19,7 +19,7 @@ import pytest
 
 from tests.rehearsal.conftest import client
 from toolkit.errors import Conflict, UsageError
-from toolkit.rehearsal import mockaws, net, overlay, seed
+from toolkit.rehearsal import mockaws, net, overlay, seed, seed_app
 
 SITE = Path(__file__).parents[2] / "seeds" / "february-2021"
 SCALE = 0.1
@@ -168,7 +168,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"generate\.py"):
         seed.load_generator(tmp_path)
     with pytest.raises(Conflict, match="AGORA_SECRET"):
-        seed.resolve({"X": "env:AGORA_SECRET"}, {})
+        seed_app.resolve({"X": "env:AGORA_SECRET"}, {})
 
 
 @pytest.mark.parametrize(

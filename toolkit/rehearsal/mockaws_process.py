@@ -17,7 +17,7 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from toolkit.model import Json
-from toolkit.rehearsal import mockaws_dns, mockaws_ec2, mockaws_route53, mockaws_s3, net
+from toolkit.rehearsal import mockaws_dns, mockaws_ec2, mockaws_route53, mockaws_s3_store, net
 from toolkit.rehearsal.mockaws_bulk import bulk
 from toolkit.rehearsal.mockaws_calls import CallLog
 from toolkit.rehearsal.mockaws_control import Extra, control
@@ -27,7 +27,7 @@ from toolkit.rehearsal.mockaws_server import Mock, serve
 def build(config: dict[str, Json]) -> Mock:
     """Install the corrections this process needs and put its parts together."""
     services = config["services"]
-    mockaws_s3.install()
+    mockaws_s3_store.install()
     mockaws_route53.install()
     mockaws_ec2.install()
     extra: Extra = {"bulk": bulk, "public-ip": _public_ip}
