@@ -68,13 +68,14 @@ def main() -> int:
         ("mypy", [BIN / "mypy"]),
     ):
         score.one(name, good=call(name, [str(word) for word in argv]) == 0)
+    ready = prepare_lab() if wanted else 0  # first: other tests use the binding of libvirt where it is there
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "rest.xml"
         code = call("tests", [*PYTEST, "-m", "not lab and not accept", f"--junitxml={results}"])
         score.junit("tests", results, code)
         if wanted:
             results = Path(folder) / "lab.xml"
-            score.junit("lab tests", results, lab_tests(results))
+            score.junit("lab tests", results, ready or lab_tests(results))
     if not wanted:
         shout(f"{collected('lab')} lab tests did NOT run: {why}.", "LAB=1 make test (as root on Debian) runs them.")
     say(f"{collected('accept')} acceptance tests are not part of this; run them with: make accept")
@@ -98,15 +99,12 @@ def lab_wanted(asked: str, root: bool, debian: bool) -> tuple[bool, str]:
 
 
 def lab_tests(results: Path) -> int:
-    """Install what the lab needs, say so, and run its tests inside it."""
-    prepared = prepare_lab()
-    if prepared != 0:
-        return prepared
+    """Bring a lab up, run its tests inside it, take it down."""
     return call("lab tests", [sys.executable, "-m", "toolkit.rehearsal.lab.run_tests", f"--junitxml={results}"])
 
 
 def prepare_lab() -> int:
-    """Install the binding of libvirt, built against Debian's own library."""
+    """Install what the lab's tests need, and say so: the binding of libvirt is built against Debian's library."""
     needed = [*BUILD]
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         needed.append("python3-dev")
