@@ -8,6 +8,7 @@ command outlives its time. No agent, no agent forwarding, no ``~/.ssh`` of whoev
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import shlex
@@ -191,8 +192,8 @@ def _public_key(line: str) -> tuple[str, Any]:
     if len(parts) < 2:
         raise Refused("no host key is known", "give the host's public key line (`ssh-ed25519 AAAA…`)")
     try:
-        key = paramiko.PKey.from_type_string(parts[0], paramiko.util.b64decode(parts[1]))
-    except Exception as exc:
+        key = paramiko.PKey.from_type_string(parts[0], base64.b64decode(parts[1], validate=True))
+    except (ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as exc:
         raise Refused(
             f"the known host key is not readable ({parts[0][:20]})", "copy the whole public key line"
         ) from exc
