@@ -12,7 +12,9 @@ import typer
 
 from toolkit.cli.common import AsJson, Yes, consent, out
 from toolkit.cli.display import Display
+from toolkit.errors import NotFound
 from toolkit.rehearsal import isolation, lab
+from toolkit.rehearsal.lab.info import load as load_info
 from toolkit.shipped import shipped
 
 
@@ -66,7 +68,10 @@ def rehearse(
     # Loaded here: the mocks take a second to import, which no other verb should pay for.
     from toolkit.rehearsal.rehearse import rehearse as play
 
-    info = lab.status(lab_folder) if target is Target.lab else None
+    # Inside the lab's own process namespace its holder cannot be seen, so the file is read as it is.
+    info = load_info(lab_folder) if target is Target.lab else None
+    if target is Target.lab and info is None:
+        raise NotFound(f"there is no lab in {lab_folder}", "start it with: rehost lab up")
     document = play(site_dir, folder, info=info, scale=scale, say=display.say)
     report = folder / "run" / "report" / "report.html"
     text = "\n".join(
