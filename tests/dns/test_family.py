@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.dns import world
-from tests.dns.conftest import Aws, NewSide
+from tests.dns.conftest import Aws, Keys, NewSide
 from toolkit import wire
 from toolkit.dns import content
+from toolkit.dns.drivers.route53 import LosslessRoute53
+from toolkit.dns.family import DnsFamily
 from toolkit.dns.model import plain
-from toolkit.errors import Conflict, NotFound
+from toolkit.errors import AuthError, Conflict, NotFound
 from toolkit.model import Endpoint, Resource, state
+from toolkit.secrets import Secret
 
 
 def there_and_back(aws: Aws, new: NewSide, folder: Path) -> None:
@@ -243,3 +246,36 @@ def test_an_unresolved_alias_is_blocked_never_written_and_counted_as_lost(
         ("dns/rrset/agora.example/cdn/A", "missing")
     ]
     assert [(tally.total, tally.verified) for tally in tallies] == [(15, 14)]
+
+
+def test_a_target_without_name_servers_is_blocked(aws: Aws, embedded: NewSide, tmp_path: Path) -> None:
+    made = world.family(aws, NewSide(embedded.driver, {}), tmp_path)
+    want = state([Resource("dns/zone/x", {"name": "x.example", "private": False})])
+    assert [(v.address, v.feature, v.outcome) for v in made.leftovers(want)] == [
+        ("dns/zone/x", "nameservers", "blocked")
+    ]
+    assert list(world.family(aws, embedded, tmp_path).leftovers(want)) == []
+
+
+def test_the_delegation_moves_though_the_old_side_is_gone(aws: Aws, embedded: NewSide, tmp_path: Path) -> None:
+    world.seed(aws)
+    made = world.family(aws, embedded, tmp_path)
+    want = world.desired(made)
+    world.run(made, world.plan(made, want))
+    closed = LosslessRoute53(endpoint=aws.endpoint, credentials=Keys(Secret("AKIACLOSED"), Secret("x")))
+    alone = DnsFamily(
+        source=closed,
+        target=embedded.driver,
+        workspace=tmp_path,
+        tick=lambda _progress: None,
+        hints=aws.hints(**embedded.servers),
+        target_nameservers=embedded.servers,
+        registrar=aws.registrar(),
+    )
+    with pytest.raises(AuthError):
+        list(alone.cutover("traffic", want))
+    changes = list(alone.cutover("dns", want))
+    assert [change.address for change in changes] == ["dns/delegation/agora.example"]
+    world.run(alone, changes)
+    findings, _ = world.split(alone.dependence(want, world.OLD))
+    assert findings == []

@@ -89,6 +89,11 @@ class Cases:
         driver.ex_rectify(zone_id)
         assert driver.ex_list_rrsets(zone_id)
 
+    def test_a_zone_without_secondaries_is_written_all_the_same(self, side: NewSide) -> None:
+        side.driver.ex_create_zone("native.example", nameservers=["ns1.agora.example"], kind="Native")
+        side.driver.ex_write_rrsets("native.example.", [plain("x.native.example", "A", 60, ["192.0.2.1"])])
+        assert len(side.driver.ex_read_zone("native.example.")[1]) == 3
+
     def test_a_body_over_two_megabytes_is_refused_so_we_send_less(
         self, driver: LosslessPowerDNS, zone_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

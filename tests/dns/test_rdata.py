@@ -19,7 +19,15 @@ def test_txt_keeps_boundaries_and_bytes() -> None:
     long = '"' + "x" * 255 + '" "' + "y" * 120 + '"'
     assert rdata.canonical("TXT", long) == long
     with pytest.raises(Unsupported):
-        rdata.canonical("TXT", '"' + "x" * 256 + '"')
+        rdata.canonical("TXT", '"not closed')
+
+
+def test_a_long_string_is_cut_as_on_the_wire() -> None:
+    assert rdata.canonical("TXT", '"' + "x" * 300 + '" "y"') == '"' + "x" * 255 + '" "' + "x" * 45 + '" "y"'
+    cut = rdata.parse("TXT", '"' + "\\228" * 200 + '\\"' * 60 + '"')
+    assert [len(part) for part in cut.strings] == [255, 5]  # type: ignore[attr-defined]
+    cut = rdata.parse("TXT", '"' + "é" * 200 + '"')
+    assert [len(part) for part in cut.strings] == [254, 146]  # type: ignore[attr-defined]
 
 
 def test_names_in_data_become_absolute() -> None:

@@ -8,6 +8,7 @@ one change per zone, because a provider takes thousands at once and a name must 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit import verdicts
@@ -19,7 +20,7 @@ from toolkit.dns.features import features
 from toolkit.dns.model import RRSet, ZoneInfo, from_body, parse_key, rrset_address, rrset_key, zone_address
 from toolkit.dns.translate import ALIAS_TTL, translate
 from toolkit.dns.verify import verify_zone
-from toolkit.errors import NotFound, RehostError, Unsupported
+from toolkit.errors import AuthError, NotFound, RehostError, Unreachable, Unsupported
 from toolkit.families import Lease, OldSide, Progress, Shard, Tick
 from toolkit.model import (
     Abilities,
@@ -156,7 +157,9 @@ class DnsFamily:
         suffixes = KINDS[self._source.ex_kind].suffixes if self._source and self._source.ex_kind in KINDS else ()
         if self._source and self._target and self._source.ex_kind == self._target.ex_kind:
             suffixes = ()
-        return settle.leftovers(self._wanted(desired).values(), suffixes, gone=gone)
+        unserved = zones.picks_servers(self._target) and not self._servers
+        wanted = [replace(zone, served=not unserved) for zone in self._wanted(desired).values()]
+        return settle.leftovers(wanted, suffixes, gone=gone)
 
     def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
         """Say what stands at the target for one zone or record set."""
@@ -209,7 +212,7 @@ class DnsFamily:
                 if change is not None:
                     yield change
             elif phase == "dns":
-                source = self._source_zone(zone) if self._source else None
+                source = self._source_if_there(zone)
                 servers = self._servers_of(zone)
                 yield from cutover.dns_changes(zone, servers, source, self._registrar, self._hints)
             elif phase == "registrar" and self._source is not None:
@@ -319,6 +322,14 @@ class DnsFamily:
         """Show whether the source credentials could change records."""
         if self._source is not None:
             yield power("dns/source", "change records", self._source.ex_could_write())
+
+    def _source_if_there(self, zone: settle.Wanted) -> tuple[ZoneInfo, dict[str, RRSet]] | None:
+        """The old zone, or nothing when the old side is gone: the delegation must move all the same."""
+        try:
+            return self._source_zone(zone) if self._source else None
+        except (AuthError, NotFound, Unreachable) as exc:
+            self._tick(Progress("dns", zone_address(zone.slug), 0, wait=f"the old zone is out of reach: {exc.text}"))
+            return None
 
     def _servers_of(self, zone: settle.Wanted) -> list[parity.Server]:
         """The target's name servers of a zone with their addresses; those without one are left out."""

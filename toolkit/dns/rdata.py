@@ -30,6 +30,10 @@ PLAIN = (
 FOREIGN = frozenset({"ALIAS", "LUA"})
 #: Service parameters that PowerDNS 4.7 writes without quotes; it refuses them otherwise.
 _PARAMETER = re.compile(r'\b(mandatory|alpn|port|ipv4hint|ipv6hint)="((?:[^"\\]|\\.)*)"')
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+#: One byte of a string as it is written: an escape, or characters that may be several bytes.
+_UNIT = re.compile(r"\\[0-9]{3}|\\.|.", re.DOTALL)
+_STRING_LIMIT = 255
 _REFERENCE = "@{"
 #: Which field of a type's text holds the name of another host.
 _TARGET_FIELD = {"CNAME": 0, "NS": 0, "PTR": 0, "MX": 1, "SRV": 3, "SVCB": 1, "HTTPS": 1}
@@ -37,13 +41,32 @@ _TARGET_FIELD = {"CNAME": 0, "NS": 0, "PTR": 0, "MX": 1, "SRV": 3, "SVCB": 1, "H
 
 @lru_cache(maxsize=131072)
 def parse(rdtype: str, text: str) -> dns.rdata.Rdata:
-    """Read one value of a type; names without a final dot are absolute, as all providers mean them."""
+    """Read one value of a type; names without a final dot are absolute, as all providers mean them.
+
+    A text string of more than 255 bytes is cut where every server cuts it on the wire.
+    """
+    if rdtype in ("TXT", "SPF"):
+        text = _STRING.sub(_cut, text)
     try:
         return dns.rdata.from_text(
             dns.rdataclass.IN, dns.rdatatype.from_text(rdtype), text, origin=dns.name.root, relativize=False
         )
     except (dns.exception.DNSException, ValueError, UnicodeError) as exc:
         raise Unsupported(f"{text!r} is not valid {rdtype} data: {exc}", "correct the record") from exc
+
+
+def _cut(found: re.Match[str]) -> str:
+    if len(found[1]) <= _STRING_LIMIT and found[1].isascii():
+        return found[0]
+    parts, size = [""], 0
+    for unit in _UNIT.findall(found[1]):
+        weight = 1 if unit.startswith("\\") else len(unit.encode())
+        if size + weight > _STRING_LIMIT:
+            parts.append("")
+            size = 0
+        parts[-1] += unit
+        size += weight
+    return " ".join(f'"{part}"' for part in parts)
 
 
 def canonical(rdtype: str, text: str) -> str:

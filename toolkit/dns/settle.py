@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from toolkit.dns import names, rdata
-from toolkit.dns.model import RRSet, from_body, plain, rrset_address, rrset_key
+from toolkit.dns.model import RRSet, from_body, plain, rrset_address, rrset_key, zone_address
 from toolkit.errors import Unsupported
 from toolkit.model import Resource, State, Verdict, split
 from toolkit.wire import split_address
@@ -34,6 +34,7 @@ class Wanted:
     rrsets: Mapping[str, RRSet] = field(default_factory=dict)
     servers: Mapping[str, RRSet] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)  # key → why
+    served: bool = True  # whether anybody is known who will serve it
 
     @property
     def everything(self) -> dict[str, RRSet]:
@@ -139,6 +140,14 @@ def leftovers(
     """
     endings = [names.canonical(suffix) for suffix in suffixes]
     for zone in wanted:
+        if not zone.served:
+            yield Verdict(
+                zone_address(zone.slug),
+                "nameservers",
+                "blocked",
+                f"the target provider names no name server for {zone.name}",
+                "give it `nameservers: {NAME: ADDRESS}` in site.yaml",
+            )
         for key, why in zone.unexpressed.items():
             yield Verdict(
                 rrset_address(zone.slug, key),

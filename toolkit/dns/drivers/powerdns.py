@@ -9,6 +9,7 @@ the family uses ``ex_*``. Raises libcloud's errors from standard methods and ``t
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +24,10 @@ from toolkit.dns import names, rdata
 from toolkit.dns.drivers import records
 from toolkit.dns.drivers.base import TIMEOUT, Credentials, split_endpoint, translating
 from toolkit.dns.model import RRSet, ZoneInfo
+from toolkit.errors import Unsupported
 from toolkit.model import Json
 
+log = logging.getLogger(__name__)
 #: PowerDNS closes the connection on bodies of more than 2 MB unless it was told otherwise.
 MAX_BODY = 1_500_000
 
@@ -116,7 +119,11 @@ class LosslessPowerDNS(PowerDNSDriver):  # type: ignore[misc]
     def ex_write_rrsets(self, zone_id: str, puts: Sequence[RRSet], deletes: Sequence[RRSet] = ()) -> None:
         gone = [{"name": rrset.name, "type": rrset.type, "changetype": "DELETE"} for rrset in deletes]
         self.ex_patch_rrsets(zone_id, [*gone, *(_raw(rrset) for rrset in puts)])
-        self.ex_notify(zone_id)
+        try:
+            self.ex_notify(zone_id)
+        except Unsupported as exc:
+            # A zone of kind Native has no secondaries to tell; what was written is written.
+            log.info("no notification for %s: %s", zone_id, exc.text)
 
     def ex_create_zone(self, name: str, *, nameservers: Sequence[str] = (), kind: str = "Master") -> ZoneInfo:
         """Create an empty zone. Kind Master, so that secondaries are notified."""
