@@ -333,7 +333,7 @@ def ssh(sshd: Sshd, host: str, known: Path, command: str, *, strict: str = "yes"
 
 
 USER_DATA = b"""#!/bin/sh
-# byte-exact: \xe4\xf6 \x01 trailing blanks  \r
+# byte-exact: \xc3\xa4 \x01 trailing blanks  \r
 mkdir -p /srv/www && cd /srv/www || exit 1
 ln -s /var/lib/cloud/instance/user-data.txt user-data.txt
 cut -d' ' -f1 /proc/uptime >uptime

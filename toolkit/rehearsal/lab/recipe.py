@@ -146,7 +146,7 @@ cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scri
   scripts-per-boot, scripts-per-instance, scripts-user, ssh-authkey-fingerprints, phone-home, final-message,
   power-state-change]
 growpart: {mode: "off"}
-locale: false
+locale: C.UTF-8
 mount_default_fields: [~, ~, auto, "defaults,nofail,x-systemd.requires=cloud-init.service", "0", "2"]
 """
 RESOLVER = """#!/bin/sh
@@ -184,6 +184,7 @@ ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=block --
 FILES: dict[str, str] = {
     "etc/apt/sources.list": "",
     "etc/cloud/cloud.cfg": "users: [default]\n" + CLOUD,
+    "etc/default/locale": "LANG=C.UTF-8\n",
     "etc/fstab": "",
     "etc/hostname": "guest\n",
     "etc/initramfs-tools/conf.d/rehost": "MODULES=list\nCOMPRESS=lz4\nRUNSIZE=10%\nFSTYPE=ext4\nRESUME=none\n",

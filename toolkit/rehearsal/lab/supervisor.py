@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, NoReturn
 
 from toolkit.model import Json
 from toolkit.rehearsal.lab import ceph, libvirtd, namespace, powerdns, sshd
@@ -31,7 +31,7 @@ from toolkit.rehearsal.lab.process import daemon
 Say = Callable[[dict[str, Json]], None]
 
 
-def main(folder: Path, status: int) -> int:
+def main(folder: Path, status: int) -> NoReturn:
     """Bring the lab up, then sleep until killed."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     lock = threading.Lock()
@@ -53,7 +53,6 @@ def main(folder: Path, status: int) -> int:
         os._exit(1)
     os.close(status)
     _reap(folder, children)
-    return 0
 
 
 def _start(folder: Path, request: dict[str, Json], children: dict[int, str], say: Say) -> dict[str, Json]:
@@ -86,18 +85,19 @@ def _start(folder: Path, request: dict[str, Json], children: dict[int, str], say
     return {**{part: record for part, record, _ in done}, "seconds": {part: spent for part, _, spent in done}}
 
 
-def _reap(folder: Path, children: dict[int, str]) -> None:
+def _reap(folder: Path, children: dict[int, str]) -> NoReturn:
     """Wait for whatever ends inside (guests are orphans and become ours); remember fallen daemons."""
     dead: list[str] = []
     while True:
         try:
             pid, code = os.wait()
-        except ChildProcessError:
-            return
+        except ChildProcessError:  # all have fallen; what is run inside may still leave orphans to us
+            time.sleep(0.5)
+            continue
         if pid in children:
             dead.append(f"{children[pid]} ({os.waitstatus_to_exitcode(code)})")
             (folder / "dead.json").write_text(json.dumps(dead))
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
