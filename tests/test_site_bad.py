@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.test_site import GOOD, PAYLOAD
 from toolkit.errors import DefinitionError, Problem
+from toolkit.model import Json
 from toolkit.site import load
+from toolkit.site_yaml import parse, plain
 
 BAD = Path(__file__).parent / "test_site_data" / "bad.yaml"
 TODAY = datetime.date(2030, 1, 1)
@@ -115,3 +122,54 @@ def test_the_tab_hides_nothing_and_adds_nothing(folder: Path) -> None:
     (folder / "site.yaml").write_text(repaired)
     found = [(problem.line, problem.text.replace(f"{folder}/", "")) for problem in problems(folder)]
     assert found == [item for item in EXPECTED if item[1] != "a tab in the indentation"]
+
+
+def document() -> Json:
+    root = parse(GOOD, "f")[0].root
+    assert root is not None
+    return plain(root)
+
+
+JUNK: st.SearchStrategy[Json] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 2**40),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["", "x", "env:A", "http://[", "group:", "firewall:", "10.0.0.0/99", "../..", "*[", "a:b", "\x00"]),
+    st.lists(st.one_of(st.none(), st.integers(), st.just("x"), st.just({})), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["", "a", "name", "from", "x-y", "www/A", "[key]", "<text>"]), st.none(), max_size=2
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=6), JUNK), min_size=1, max_size=3))
+def test_no_junk_anywhere_makes_anything_but_located_messages(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[list[int], Json]]
+) -> None:
+    doc: Json = document()
+    for path, junk in changes:
+        at = doc
+        for step in path:
+            keys = list(at) if isinstance(at, dict) else list(range(len(at))) if isinstance(at, list) else []
+            if not keys:
+                break
+            key, parent = keys[step % len(keys)], at
+            at = at[key]
+        parent[key] = copy.deepcopy(junk)
+    file = tmp_path_factory.getbasetemp() / "junk.yaml"
+    file.write_text(json.dumps(doc))
+    (file.parent / "user-data").write_bytes(PAYLOAD)
+    for problem in outcome(file):
+        assert problem.line >= 1
+        assert problem.text
+        assert problem.remedy
+
+
+def outcome(file: Path) -> tuple[Problem, ...]:
+    try:
+        load(file, today=TODAY).selected()
+    except DefinitionError as exc:
+        return exc.problems
+    return ()

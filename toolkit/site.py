@@ -40,6 +40,7 @@ KIND_OF_SECTION: Mapping[str, str] = {
     "keypairs": "keypair",
     "load_balancers": "load_balancer",
 }
+_OBJECTIVES = ("rto", "rpo", "notice")
 _DECISIONS = ("to", "wave", "ignore")
 _PROVIDER_KEYS = ("kind", "endpoint", "regions", "credentials", "insecure")
 
@@ -240,7 +241,9 @@ def _site(file: Path, root: Node, doc: dict[str, Json]) -> Site:
         accepts=tuple(_accept(entry, line_of(root, ("accept", n))) for n, entry in enumerate(doc.get("accept", ()))),
         journeys=tuple(doc.get("journeys", ())),
         logins=doc.get("logins"),
-        objectives={key: duration(text) for key, text in doc.get("objectives", {}).items() if not key.startswith("x-")},
+        objectives={
+            key: duration(text) for key, text in doc.get("objectives", {}).items() if key in _OBJECTIVES and text
+        },
         payload=tuple(
             Payload(".".join(str(part) for part in loc), folder / entry["file"], entry["sha256"])
             for loc, entry in payloads(doc)

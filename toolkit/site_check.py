@@ -199,7 +199,7 @@ def _twins(doc: dict[str, Json]) -> Iterator[Trouble]:
             name = str(entry.get("name") or slug)
             if section == "databases":
                 continue
-            identity = (entry.get("provider") or default, name.lower(), entry.get("private") is True)
+            identity = (str(entry.get("provider") or default), name.lower(), entry.get("private") is True)
             for other, other_id in seen[identity]:
                 if not entry.get("id") or not other_id or other_id == entry.get("id"):
                     text = f"{section}.{slug} and {section}.{other} are both {name!r} at {identity[0]!r}"

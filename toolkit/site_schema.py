@@ -120,10 +120,8 @@ class Provider(Extensible):
     regions: list[Text] = []
     credentials: _Credentials | None = None
     insecure: bool = False
-    accounts: list[Text] | None = None
     addresses: list[Ip] | None = Field(default=None, description="storage: what names of the old endpoint become")
     nameservers: dict[str, Text] | None = Field(default=None, description="dns: name server → address[:port]")
-    server: Text | None = Field(default=None, description="powerdns: the server id of the API")
     pool: Cidr | None = Field(default=None, description="compute: static addresses for servers")
     access: _Access | None = Field(default=None, description="compute: how to reach created guests by ssh")
     images: dict[str, Any] | None = Field(
