@@ -18,7 +18,7 @@ from toolkit.secrets import Secret
 
 pytest.importorskip("libvirt", reason="the libvirt binding is not installed (extra `lab`)")
 
-from toolkit.compute.drivers.libvirt import LosslessLibvirt, _public_line
+from toolkit.compute.drivers.libvirt import LosslessLibvirt
 
 needs_qemu_img = pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-utils is not installed")
 
@@ -173,10 +173,10 @@ def test_unknown_and_missing_images(with_disks: Any) -> None:
 
 def test_public_line_of_a_private_key(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "k")], check=True, timeout=60)
-    line = _public_line(Secret((tmp_path / "k").read_text()))
+    line = public_line(Secret((tmp_path / "k").read_text()))
     assert line.split()[:2] == (tmp_path / "k.pub").read_text().split()[:2]
     with pytest.raises(Refused):
-        _public_line(Secret("nonsense"))
+        public_line(Secret("nonsense"))
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="qemu-system-x86 is not installed")

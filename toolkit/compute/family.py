@@ -11,7 +11,7 @@ servers, through :meth:`ComputeFamily.endpoints`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from toolkit.blobs import Blobs
 from toolkit.commands import Completed
 from toolkit.compute import assess as features_of
 from toolkit.compute import check, matching, translate
+from toolkit.compute.definition import define, environment
+from toolkit.compute.matching import kind_of, needs_of
 from toolkit.compute.model import (
     DEFINED,
     KINDS,
@@ -28,7 +30,6 @@ from toolkit.compute.model import (
     ComputeDriver,
     Definition,
     Found,
-    Kind,
     Peer,
     differences,
     digest,
@@ -52,10 +53,8 @@ from toolkit.model import (
     Tally,
     Verdict,
     address,
-    sha256_hex,
 )
 from toolkit.powers import power
-from toolkit.secrets import Secret, is_reference, resolve
 
 _KEEP_ASKING = 300.0
 
@@ -231,7 +230,7 @@ class ComputeFamily:
         """
         todo: dict[str, Change] = {}
         for where, want in desired.items():
-            have, kind = existing.get(where), _kind(where)
+            have, kind = existing.get(where), kind_of(where)
             if have is None:
                 todo[where] = Change(where, "create", None, want, data=True)
             elif changed := differences(kind, want.body, have.body):
@@ -244,7 +243,7 @@ class ComputeFamily:
             elif kind == "server" and have.facts.get("state") not in (RUNNING, DEFINED):
                 todo[where] = Change(where, "update", have, want, data=True, note="starts it")
         for where, change in todo.items():
-            needs = [todo[need].id for need in _needs(desired[where]) if need in todo]
+            needs = [todo[need].id for need in needs_of(desired[where]) if need in todo]
             yield replace(change, needs=tuple(needs))
 
     def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:  # noqa: ARG002  (the Protocol's shape)
@@ -256,7 +255,7 @@ class ComputeFamily:
 
     def observe(self, change: Change) -> Seen:
         """Look at the target. What we began and did not finish counts as ``before``."""
-        want, kind = change.after, _kind(change.address)
+        want, kind = change.after, kind_of(change.address)
         if want is None:
             return "other"
         have = self._existing(want)
@@ -281,9 +280,9 @@ class ComputeFamily:
         if want is None:
             raise Refused(f"{change.id} asks for nothing", "make a new plan")
         self._tick(Progress(self.name, change.address, 0, 1))
-        if _kind(change.address) == "keypair":
+        if kind_of(change.address) == "keypair":
             ident = driver.ex_write_keypair(change.address, want.body)
-        elif _kind(change.address) == "firewall":
+        elif kind_of(change.address) == "firewall":
             peers = {
                 slug: Peer(item["name"], item["description"], tuple(item["addresses"]))
                 for slug, item in (want.facts.get("peers") or {}).items()
@@ -323,46 +322,7 @@ class ComputeFamily:
             time.sleep(1.0)
 
     def _definition(self, want: Resource) -> Definition:
-        body, app = want.body, want.body.get("app") or {}
-        data = body.get("user_data")
-        keypair, public = self._keypair(body.get("keypair"))
-        return Definition(
-            want.address,
-            body,
-            self._blobs.get(data["sha256"]) if data else None,
-            files={name: self._blobs.get(entry["sha256"]) for name, entry in (app.get("files") or {}).items()},
-            env=self._env(app) if self._can("app-env") else {},
-            public_keys=(public,) if public else (),
-            keypair=keypair,
-            firewalls=tuple(self._native("firewall", slug) for slug in body.get("firewalls") or ()),
-            # repeated calls of one run mean one server; another run may make its own
-            token=sha256_hex(f"{self._workspace.resolve()}|{want.address}|{digest(body)}".encode())[:40],
-        )
-
-    def _env(self, app: Mapping[str, Any]) -> dict[str, Secret]:
-        return {
-            name: resolve(value, base=self._base) if is_reference(value) else Secret(str(value))
-            for name, value in (app.get("env") or {}).items()
-        }
-
-    def _keypair(self, slug: str | None) -> tuple[str, str]:
-        if not slug:
-            return "", ""
-        found = self._marked("keypair", slug)
-        return found.name, str(found.body["public_key"])
-
-    def _native(self, kind: Kind, slug: str) -> str:
-        return self._marked(kind, slug).id
-
-    def _marked(self, kind: Kind, slug: str) -> Found:
-        """Return what stands for a slug at the target: what carries our mark, else what has its name."""
-        where = address("compute", kind, slug)
-        things = [item for item in self._driver("target").ex_read(kind) if isinstance(item, Found)]
-        for test in (lambda f: f.provenance.get("address") == where, lambda f: f.name == slug):
-            found = next(filter(test, things), None)
-            if found is not None:
-                return found
-        raise NotFound(f"the target has no {kind} {slug}", "apply it first (do not exclude it with --only/--except)")
+        return define(want, self._driver("target"), self._blobs, workspace=self._workspace, base=self._base)
 
     def undo(self, change: Change, *, purge: bool) -> None:
         """Stop what we started; with ``purge`` remove what we made, if it still is what we made.
@@ -370,7 +330,7 @@ class ComputeFamily:
         Raises:
             Conflict: it was changed since, so that it is not removed.
         """
-        want, kind, driver = change.after, _kind(change.address), self._driver("target")
+        want, kind, driver = change.after, kind_of(change.address), self._driver("target")
         have = None if want is None else self._existing(want)
         if want is None or have is None:
             return
@@ -391,9 +351,9 @@ class ComputeFamily:
         driver.ex_remove(kind, have.id)
 
     def _restore(self, change: Change, before: Resource, have: Resource) -> None:
-        if change.after and differences(_kind(change.address), change.after.body, before.body):
+        if change.after and differences(kind_of(change.address), change.after.body, before.body):
             self.do(replace(change, after=replace(before, address=change.address)), None)
-        if _kind(change.address) == "server" and before.facts.get("state") not in (RUNNING, DEFINED):
+        if kind_of(change.address) == "server" and before.facts.get("state") not in (RUNNING, DEFINED):
             self._driver("target").ex_stop(have.id)
 
     # checking ------------------------------------------------------------------------------
@@ -407,9 +367,9 @@ class ComputeFamily:
     def dependence(self, desired: State, old: OldSide) -> Iterator[Finding | Tally]:
         """Look for the old side in definitions, environments and files, and in what guests tried to reach."""
         for where, want in desired.items():
-            if _kind(where) == "server":
+            if kind_of(where) == "server":
                 app = want.body.get("app") or {}
-                env = self._env(app) if self._can("app-env") else {}
+                env = environment(app, self._base) if self._can("app-env") else {}
                 files = {n: self._blobs.get(entry["sha256"]) for n, entry in (app.get("files") or {}).items()}
                 yield from check.dependence(want, env, files, self._user_data(want), old)
         refusals = getattr(self._driver("target"), "ex_refusals", None)
@@ -430,17 +390,3 @@ class ComputeFamily:
             if isinstance(item, Resource) and item.address == server.address:
                 return self._driver(side).ex_exec(item.id, argv, stdin, timeout)
         raise NotFound(f"there is no {server.address} at the {side}", "apply it first")
-
-
-def _kind(where: str) -> Kind:
-    kind = where.split("/")[1]
-    found: Kind = next(k for k in KINDS if k == kind)
-    return found
-
-
-def _needs(want: Resource) -> Iterable[str]:
-    body = want.body
-    if body.get("keypair"):
-        yield address("compute", "keypair", body["keypair"])
-    for slug in body.get("firewalls") or ():
-        yield address("compute", "firewall", slug)

@@ -5,7 +5,7 @@ Enters: what a driver found, the wanted state. Leaves: addresses by index. Raise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit.compute.model import KINDS, Found, Kind, slugs
@@ -72,3 +72,16 @@ def in_slugs(kind: Kind, body: Mapping[str, Any], by_id: Mapping[str, str]) -> d
 def _peer(peer: str, by_id: Mapping[str, str]) -> str:
     name = peer.removeprefix("firewall:")
     return f"firewall:{by_id.get(name, name)}" if name != peer else peer
+
+
+def kind_of(where: str) -> Kind:
+    """Return the kind in an address."""
+    return next(kind for kind in KINDS if kind == where.split("/")[1])
+
+
+def needs_of(want: Resource) -> Iterator[str]:
+    """Yield the addresses of what must be there before a server."""
+    if want.body.get("keypair"):
+        yield address("compute", "keypair", want.body["keypair"])
+    for slug in want.body.get("firewalls") or ():
+        yield address("compute", "firewall", slug)

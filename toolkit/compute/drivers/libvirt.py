@@ -10,9 +10,7 @@ filter. Its definition is stored in the domain's metadata; its user-data only in
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -20,20 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import libvirt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from libcloud.compute.base import KeyPair, Node
 from libcloud.compute.drivers.libvirt_driver import LibvirtNodeDriver
 
 from toolkit import hosts
 from toolkit.commands import Completed
 from toolkit.compute.drivers import iso9660, libvirt_xml, nocloud
+from toolkit.compute.drivers import libvirt_store as store
 from toolkit.compute.drivers.accelerator import probe
 from toolkit.compute.drivers.libvirt_errors import translated, unsupported
-from toolkit.compute.model import RUNNING, Definition, Found, Kind, Peer, Size, digest, safe_name, slug_of
-from toolkit.errors import ApplyError, Conflict, NotFound, Refused
+from toolkit.compute.model import RUNNING, Definition, Found, Kind, Peer, Size, safe_name, slug_of
+from toolkit.errors import Conflict, NotFound, Refused
 from toolkit.files import write_atomic
-from toolkit.model import Json, NotSeen, canonical, sha256_hex
+from toolkit.model import Json, NotSeen, sha256_hex
 from toolkit.secrets import Secret
 
 _LABEL = "cidata"
@@ -105,7 +102,9 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         return self.ex_get_node_by_uuid(ident)
 
     def list_key_pairs(self) -> list[KeyPair]:
-        return [KeyPair(item.name, item.body["public_key"], "", self) for item in self._stored("keypair")]
+        return [
+            KeyPair(item.name, item.body["public_key"], "", self) for item in store.entries(self._folder, "keypair")
+        ]
 
     def import_key_pair_from_string(self, name: str, key_material: str) -> KeyPair:
         body = {"name": name, "type": "ed25519" if "ed25519" in key_material else "rsa", "public_key": key_material}
@@ -149,7 +148,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             for domain in domains:
                 yield self._found(domain)
         elif kind != "load_balancer":
-            yield from self._stored(kind)
+            yield from store.entries(self._folder, kind)
 
     def _found(self, domain: Any) -> Found:
         with translated():
@@ -178,15 +177,15 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
     # key pairs and firewalls -----------------------------------------------------------------
 
     def ex_write_keypair(self, address: str, body: Mapping[str, Json]) -> str:
-        return self._store("keypair", address, body)
+        return store.store(self._folder, "keypair", address, body)
 
     def ex_write_firewall(self, address: str, body: Mapping[str, Json], peers: Mapping[str, Peer]) -> str:
         """Keep the definition and, where libvirt has them, define its network filter."""
         if self._filters():
-            name = libvirt_xml.filter_name(_plain(slug_of(address)))
+            name = libvirt_xml.filter_name(slug_of(address))
             with translated():
                 self.connection.nwfilterDefineXML(libvirt_xml.firewall(name, self._filter_uuid(name), body, peers), 0)
-        return self._store("firewall", address, body)
+        return store.store(self._folder, "firewall", address, body)
 
     def _filter_uuid(self, name: str) -> str:
         """Return the UUID to define a filter under: libvirt refuses a known name with another one."""
@@ -194,22 +193,6 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             return str(self.connection.nwfilterLookupByName(name).UUIDString())
         except libvirt.libvirtError:
             return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rehost:nwfilter:{name}"))
-
-    def _store(self, kind: Kind, address: str, body: Mapping[str, Json]) -> str:
-        for item in self._stored(kind):
-            if item.name == body["name"] and item.id != address:
-                raise Conflict(f"a {kind} {item.name} exists and is not ours", "rename ours with `to: {name: …}`")
-        entry = {"body": dict(body), "provenance": {"by": "rehost", "address": address, "digest": digest(body)}}
-        write_atomic(self._entry(kind, address), canonical(entry))
-        return address
-
-    def _stored(self, kind: Kind) -> Iterator[Found]:
-        for path in sorted((self._folder / f"{kind}s").glob("*.json")):
-            entry = json.loads(path.read_bytes())
-            yield Found(kind, entry["provenance"]["address"], entry["body"], {}, entry["provenance"])
-
-    def _entry(self, kind: Kind, address: str) -> Path:
-        return self._folder / f"{kind}s" / f"{sha256_hex(address.encode())}.json"
 
     # servers -------------------------------------------------------------------------------
 
@@ -230,6 +213,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         home.mkdir(mode=0o711, exist_ok=True)
         mac = "52:54:00:" + ":".join(uuid.UUID(ident).hex[i : i + 2] for i in (0, 2, 4))
         self._write_seed(definition, ident, mac)
+        disks = [disk for disk in definition.body.get("disks") or () if disk.get("gib")]
         machine = libvirt_xml.Machine(
             name=name,
             uuid=ident,
@@ -237,7 +221,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             memory_mib=int(definition.body["size"]["memory_mib"]),
             virt=self._virt,
             arch=definition.body["size"].get("arch") or self._arch(),
-            disks=self._disks(definition, home),
+            disks=[] if self._test else store.make_disks(home, self._image(definition)["disk"], disks),
             seed=str(home / "seed.iso"),
             mac=mac,
             bridge=self._network.bridge,
@@ -262,54 +246,22 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             raise NotFound(f"no image is known under {name!r}", "name it in the provider's `images`")
         return self._images[name]
 
-    def _disks(self, definition: Definition, home: Path) -> list[tuple[str, str]]:
-        """Create what is missing: an overlay over the image, and empty disks for the others."""
-        if self._test:
-            return []
-        disks = [disk for disk in definition.body.get("disks") or () if disk.get("gib")]
-        result = [(str(home / "disk.qcow2"), "qcow2")]
-        if not Path(result[0][0]).exists():
-            backing = ["-b", self._image(definition)["disk"], "-F", "qcow2"]
-            _qemu_img(["create", "-q", "-f", "qcow2", *backing, result[0][0]])
-            if disks:
-                self._grow(result[0][0], int(disks[0]["gib"]))
-        for index, disk in enumerate(disks[1:], start=1):
-            path = str(home / f"disk-{index}.qcow2")
-            result.append((path, "qcow2"))
-            if not Path(path).exists():
-                _qemu_img(["create", "-q", "-f", "qcow2", path, f"{int(disk['gib'])}G"])
-        return result
-
-    @staticmethod
-    def _grow(path: str, gib: int) -> None:
-        size = json.loads(_qemu_img(["info", "--output=json", path]))["virtual-size"]
-        if gib << 30 > size:
-            _qemu_img(["resize", "-q", path, f"{gib}G"])
-
     def _write_seed(self, definition: Definition, ident: str, mac: str) -> None:
         user = str(self._access.get("user") or "root")
         key = self._access.get("key")
-        authorized = (_public_line(key),) if isinstance(key, Secret) else ()
-        private, public = self._host_key(ident)
+        authorized = (store.public_line(key),) if isinstance(key, Secret) else ()
+        private, public = store.host_key(self._home(ident))
         login = nocloud.Login(user, authorized, private, public)
         # a changed definition is a new instance for cloud-init, so that it reads its seed again
         instance = f"{ident}-{definition.provenance['digest'][:12]}"
         files = nocloud.seed(definition, instance=instance, mac=mac, network=self._network, login=login)
         write_atomic(self._home(ident) / "seed.iso", iso9660.build(_LABEL, files))
 
-    def _host_key(self, ident: str) -> tuple[Secret, str]:
-        """Return the SSH host key that this guest will show: made here, so that it is known beforehand."""
-        path = self._home(ident) / "host_key"
-        if not path.exists():
-            write_atomic(path, _new_key())
-        private = Secret(path.read_text("ascii"))
-        return private, _public_line(private)
-
     def _server_filter(self, ident: str, definition: Definition) -> str:
         if not definition.firewalls or not self._network.bridge or not self._filters():
             return ""
         name = libvirt_xml.filter_name(ident)
-        parts = [libvirt_xml.filter_name(_plain(slug_of(item))) for item in definition.firewalls]
+        parts = [libvirt_xml.filter_name(slug_of(item)) for item in definition.firewalls]
         with translated():
             self.connection.nwfilterDefineXML(libvirt_xml.server(name, self._filter_uuid(name), parts), 0)
         return name
@@ -340,8 +292,8 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             self.ex_undefine(ident, delete_disks=True)
             return
         if self._filters() and kind == "firewall":
-            self._drop_filter(libvirt_xml.filter_name(_plain(slug_of(ident))))
-        self._entry(kind, ident).unlink(missing_ok=True)
+            self._drop_filter(libvirt_xml.filter_name(slug_of(ident)))
+        store.entry(self._folder, kind, ident).unlink(missing_ok=True)
 
     def ex_undefine(self, ident: str, *, delete_disks: bool) -> None:
         """Power off and forget a domain; without ``delete_disks`` its folder stays."""
@@ -374,7 +326,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         key = self._access.get("key")
         if not stored or not isinstance(key, Secret | Path) or not stored["body"]["addresses"]["private"]:
             raise Refused("that guest cannot be reached over SSH", "give the provider entry `access: {user, key}`")
-        _, public = self._host_key(ident)
+        _, public = store.host_key(self._home(ident))
         user = str(self._access.get("user") or "root")
         host = hosts.Host(stored["body"]["addresses"]["private"][0], 22, user, key, public)
         hosts.wait_reachable(host, seconds=_BOOT_SECONDS, pause=lambda _elapsed: time.sleep(1.0))
@@ -387,33 +339,3 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
             return (self._home(ident) / "console.log").read_text("utf-8", "replace")
         except OSError:
             return ""
-
-
-def _plain(slug: str) -> str:
-    return slug.replace("~", "_")
-
-
-def _new_key() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-
-
-def _public_line(private: Secret) -> str:
-    try:
-        key = serialization.load_ssh_private_key(private.reveal().encode(), None)
-    except (ValueError, TypeError) as exc:
-        raise Refused("the SSH key of `access` cannot be read", "use an unencrypted OpenSSH private key") from exc
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return public.decode("ascii")
-
-
-def _qemu_img(arguments: list[str]) -> str:
-    try:
-        done = subprocess.run(["qemu-img", *arguments], capture_output=True, timeout=120, check=False)
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise ApplyError(f"qemu-img cannot run: {exc}", "install qemu-utils on the host") from exc
-    if done.returncode:
-        message = done.stderr.decode("utf-8", "replace").strip()
-        raise ApplyError(f"qemu-img {arguments[0]} failed: {message}", "check the image path and the free space")
-    return done.stdout.decode()

@@ -145,7 +145,7 @@ def hardware(xml: str) -> dict[str, Any]:
 
 def filter_name(ident: str) -> str:
     """Return the name of our network filter for a firewall's slug or a server's id."""
-    return f"rehost-{ident}"
+    return f"rehost-{ident.replace('~', '_')}"  # libvirt takes no tilde
 
 
 def firewall(name: str, uuid: str, body: Mapping[str, Any], peers: Mapping[str, Peer]) -> str:
