@@ -44,7 +44,7 @@ accept: $(STAMP) ## the long acceptance runs (up to an hour)
 	$(BIN)/python -m pytest -m 'accept and not lab'
 
 bench: $(STAMP) ## measure, and compare with the figures in the tests
-	$(BIN)/python -m pytest -m accept -k bench -s
+	$(BIN)/python -m pytest -m accept tests/bench -s
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
