@@ -33,6 +33,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "mmdebstrap",
         "e2fsprogs",
         "iptables",
+        "kmod",
     ),
     "sshd": ("openssh-server", "openssh-client"),
 }

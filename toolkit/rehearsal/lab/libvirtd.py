@@ -1,7 +1,8 @@
 """libvirtd with qemu, in the lab's private /etc/libvirt, /var/lib/libvirt and /run/libvirt.
 
 Enters: the lab's folder, the guest image. Leaves: the daemon (through ``spawn``) and a
-:class:`Libvirt` record. May raise: ``Unreachable``, ``NotFound``.
+:class:`Libvirt` record. May raise: ``Unreachable``, ``NotFound``. Loads the kernel module
+``br_netfilter`` where it is missing; that one stays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from toolkit.rehearsal.lab.process import wait_until
 
 Spawn = Callable[[str, Sequence[str]], "Popen[bytes]"]
 URI = "qemu:///system"
+BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 IMAGES = "/var/lib/libvirt/images"
 
 # Everything inside is root's and there is no systemd: no cgroups (they would outlive the lab), no
@@ -47,6 +49,10 @@ def start(folder: Path, *, image: Mapping[str, str], spawn: Spawn, step: Callabl
     (etc / "qemu.conf").write_text(QEMU_CONF)
     (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF)
     Path(IMAGES).mkdir(exist_ok=True)
+    # libvirt's filters for guests on a bridge are iptables rules: without this they would be ignored.
+    if not BRIDGED.exists():
+        run(["modprobe", "br_netfilter"])
+    BRIDGED.write_text("1\n")
     step("accelerator")
     domain_type = "kvm" if kvm_boots(folder, Path(image["kernel"])) else "qemu"
     if domain_type == "qemu":
