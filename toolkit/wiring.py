@@ -318,6 +318,8 @@ def hints_of(site: Site) -> wire.Hints:
 def fetcher(site: Site) -> Fetch:
     """Return how journeys send a request: to whatever the name resolves to, remembered for a moment."""
     hints = hints_of(site)
+    ca = site.section("outside").get("ca")
+    trusted = str(site.folder / ca) if ca else None
     known: dict[str, tuple[float, str]] = {}
 
     def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
@@ -330,7 +332,9 @@ def fetcher(site: Site) -> Fetch:
             address = found[0]
             known[host] = (time.monotonic(), address)
         direct = wire.Hints(hints.parents, {**hints.hosts, host: address})
-        return wire.http_request(method, url, headers=headers, body=body, hints=direct, timeout=HTTP_SECONDS)
+        return wire.http_request(
+            method, url, headers=headers, body=body, hints=direct, timeout=HTTP_SECONDS, ca=trusted
+        )
 
     return fetch
 

@@ -25,11 +25,10 @@ from types import ModuleType
 
 from toolkit import guard, report
 from toolkit.errors import NotFound, VerifyError
-from toolkit.files import write_json
 from toolkit.model import Json, sha256_hex
 from toolkit.rehearsal import isolation, mockaws, net, overlay, seed, stage
 from toolkit.rehearsal.lab.info import LabInfo
-from toolkit.runs import note, noted, open_run
+from toolkit.runs import Run, note, noted, open_run
 from toolkit.summary import summary
 
 #: Route 53 may be changed at the source in a cut-over; nothing else, and nothing before (P1).
@@ -41,15 +40,20 @@ Say = Callable[[str], None]
 
 @dataclass
 class Play:
-    """One rehearsal under way: where it is, whom it talks to, how long each step took."""
+    """One rehearsal under way: what it plays, where, whom it talks to, how long each act took."""
 
     folder: Path
     site_dir: Path
+    doc: Mapping[str, Json]
+    generator: ModuleType
+    scale: float
     say: Say
     env: dict[str, str]
     aws: mockaws.MockAws
+    target: stage.Target
     deny: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    remade: int = -1
 
     @property
     def site(self) -> Path:
@@ -62,29 +66,39 @@ class Play:
 
 def rehearse(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> dict[str, Json]:
     """Play all acts and return the report document. ``info`` is the running lab, or None for embedded."""
+    with playing(site_dir, folder, info=info, scale=scale, say=say) as play:
+        define(play)
+        record(play)
+        build(play)
+        cut_over(play)
+        cut_off(play)
+        return conclude(play)
+
+
+@contextlib.contextmanager
+def playing(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> Iterator[Play]:
+    """Set the stage: mocked AWS with the app living on it, and an empty target."""
     generator = load_generator(site_dir)
     _fresh(folder)
     with net.claim() as loopback, contextlib.ExitStack() as stack:
         aws = mockaws.start(loopback, folder / "aws")
         stack.callback(aws.stop)
         target = stage.lab(info) if info else stage.embedded(stack, loopback, folder / "target")
-        env = environment(aws, target, generator)
         play = Play(
             folder,
             site_dir,
+            overlay.read(site_dir, loopback),
+            generator,
+            scale,
             say,
-            env,
+            environment(aws, target, generator),
             aws,
+            target,
             deny=(*(f"{loopback.old_ip(n)}/32" for n in (2, 3, 5)), f"{loopback.old}.16/28"),
         )
-        doc = overlay.read(site_dir, loopback)
         with act(play, "seed"):
-            seed.seed(doc, generator, aws, scale=scale, env=env, site_dir=site_dir)
-        _definition(play, doc, target, generator, scale)
-        _before(play, generator, scale)
-        _move(play)
-        _cut_off(play)
-        return _prove(play, scale)
+            seed.seed(play.doc, generator, aws, scale=scale, env=play.env, site_dir=site_dir)
+        yield play
 
 
 def load_generator(site_dir: Path) -> ModuleType:
@@ -143,37 +157,37 @@ def rehost(play: Play, *argv: str, codes: Sequence[int] = (0,), deny: Sequence[s
     return done.stdout
 
 
-def _definition(play: Play, doc: Mapping[str, Json], target: stage.Target, generator: ModuleType, scale: float) -> None:
+def define(play: Play) -> None:
     """Write the starting definition, discover the rest from the mock, add what people know."""
     site = play.site
     site.mkdir(parents=True)
     for name in ("app", "user-data"):
         if (play.site_dir / name).is_dir():
             shutil.copytree(play.site_dir / name, site / name)
-    generator.write_accounts(site / "accounts.jsonl", scale)
+    play.generator.write_accounts(site / "accounts.jsonl", play.scale)
     accounts = {"file": "accounts.jsonl", "sha256": sha256_hex((site / "accounts.jsonl").read_bytes())}
-    made = stage.stage(play.aws, target)
-    overlay.dump(site / "site.yaml", overlay.starting(doc, made, accounts))
+    made = stage.stage(play.aws, play.target)
+    overlay.dump(site / "site.yaml", overlay.starting(play.doc, made, accounts))
     with act(play, "discover"):
         rehost(play, "discover", "-p", "aws", "--site", str(site), "--run", str(play.run))
         found = overlay.load(site / "site.yaml")
-        overlay.people_add(found, doc)
+        overlay.people_add(found, play.doc)
         overlay.dump(site / "site.yaml", found)
         rehost(play, "discover", "-p", "aws", "--site", str(site), "--run", str(play.run), "--check")
 
 
-def _before(play: Play, generator: ModuleType, scale: float) -> None:
+def record(play: Play) -> None:
     """Check the ground and record at the source what must be the same afterwards."""
     with act(play, "doctor"):
         rehost(play, "doctor", *_at(play))
     with act(play, "record"):
         pages = play.folder / "pages.txt"
-        pages.write_text("\n".join(seed.pages(generator, scale)) + "\n")
+        pages.write_text("\n".join(seed.pages(play.generator, play.scale)) + "\n")
         rehost(play, "prove", *_at(play), "--record", "--pages", str(pages))
 
 
-def _move(play: Play) -> None:
-    """Assess, plan, apply, apply again, verify, cut over."""
+def build(play: Play) -> None:
+    """Assess, plan, apply, apply again, verify."""
     for verb in ("assess", "plan"):
         with act(play, verb):
             rehost(play, verb, *_at(play))
@@ -181,9 +195,13 @@ def _move(play: Play) -> None:
         rehost(play, "apply", *_at(play), "--yes")
     with act(play, "apply again"):
         again = json.loads(rehost(play, "apply", *_at(play), "--yes", "--json"))
-    play.seconds["second apply made"] = len(again["made"])
+    play.remade = len(again["made"])
     with act(play, "verify"):
         rehost(play, "verify", *_at(play), "--tier", "meta")
+
+
+def cut_over(play: Play) -> None:
+    """Move traffic, then the delegation, then (a person does it) the registration."""
     for step in ("traffic", "dns"):
         with act(play, f"cutover {step}"):
             rehost(play, "cutover", step, *_at(play), "--yes")
@@ -201,43 +219,43 @@ def transfer(play: Play) -> None:
         net.call_json(entry, method="PUT", body={**net.call_json(entry), "registrar": "another registrar"})
 
 
-def _cut_off(play: Play) -> None:
+def cut_off(play: Play) -> None:
     """Shut the account: from here on every AWS call answers 403 and the old machines are gone."""
     with act(play, "cut off"):
         play.aws.cutoff()
 
 
-def _prove(play: Play, scale: float) -> dict[str, Json]:
-    """Prove, then put evidence and promises into the report."""
+def prove(play: Play, *, codes: Sequence[int] = (0, 1)) -> dict[str, Json]:
+    """Make the seven checks, kept away from the old side; return what ``rehost prove`` left."""
     calls = play.folder / "calls.jsonl"
-
-    def write_calls() -> None:
-        calls.write_text("".join(json.dumps(row) + "\n" for row in play.aws.store.calls(after_cutoff=True)))
-
-    write_calls()
+    calls.write_text("".join(json.dumps(row) + "\n" for row in play.aws.store.calls(after_cutoff=True)))
     with act(play, "prove"):
-        rehost(play, "prove", *_at(play), "--calls", str(calls), codes=(0, 1), deny=play.deny)
-    write_calls()
-    opened = open_run(play.run, overlay.load(play.site / "site.yaml")["name"])
-    proof = noted(opened, "prove") or {}
+        rehost(play, "prove", *_at(play), "--calls", str(calls), codes=codes, deny=play.deny)
+    return dict(noted(opened(play), "prove") or {})
+
+
+def conclude(play: Play) -> dict[str, Json]:
+    """Prove, then put evidence and promises into the report."""
+    proof = prove(play)
     late = play.aws.store.calls(after_cutoff=True)
-    code = 0 if proof.get("verdict") == "independent" and not late else 1
-    context = {
-        "evidence": "mock",
-        "scale": scale,
-        "promises": promises(play),
-        "figures": {
-            "seconds": play.seconds,
-            "total_seconds": round(sum(v for k, v in play.seconds.items() if k != "second apply made"), 1),
-            "calls_after_cutoff": len(late),
-            "isolation": isolation_text(),
-        },
+    code = 0 if proof["verdict"] == "independent" and not late else 1
+    run = opened(play)
+    figures = {
+        "seconds": play.seconds,
+        "total_seconds": round(sum(play.seconds.values()), 1),
+        "calls_after_cutoff": len(late),
+        "isolation": isolation_text(),
     }
-    note(opened, "context", context)
-    document = summary(opened, exit_code=code)
+    context = {"evidence": "mock", "scale": play.scale, "promises": promises(play), "figures": figures}
+    note(run, "context", context)
+    document = summary(run, exit_code=code)
     report.write(play.run / "report", document)
-    write_json(play.folder / "report.json", document)
     return document
+
+
+def opened(play: Play) -> Run:
+    """Open the run folder of this rehearsal."""
+    return open_run(play.run, str(play.doc["name"]))
 
 
 def promises(play: Play) -> dict[str, Json]:
@@ -245,13 +263,12 @@ def promises(play: Play) -> dict[str, Json]:
     writes = play.aws.writes(phase="move")
     unconsented = sorted({row["operation"] for row in writes} - CONSENTED)
     leaked = leaks(play)
-    again = play.seconds.get("second apply made", -1)
     return {
         "P1": _held(
             not unconsented,
             f"{len(writes)} writes at the source, all consented" if not unconsented else str(unconsented),
         ),
-        "P4": _held(again == 0, f"a second apply made {again:.0f} changes"),
+        "P4": _held(play.remade == 0, f"a second apply made {play.remade} changes"),
         "P7": _held(
             not leaked, "no credential in any file of the rehearsal" if not leaked else f"found in {leaked[:5]}"
         ),
