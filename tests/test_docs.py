@@ -176,12 +176,28 @@ def test_the_fidelity_page_is_fresh() -> None:
     assert (DOCS / "reference" / "fidelity.md").read_text("utf-8") == page(tables()), "run: make fidelity"
 
 
+def links(path: Path) -> set[Path]:
+    """The files that a page links to."""
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    return {(path.parent / target).resolve() for target in targets if "://" not in target}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_internal_links_resolve(path: Path) -> None:
-    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
-        if "://" not in target:
-            assert (path.parent / target).exists(), target
+    assert [target for target in links(path) if not target.exists()] == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = {ROOT / "README.md"}
+    while waiting:
+        page_ = waiting.pop()
+        seen.add(page_)
+        waiting |= {target for target in links(page_) if target.suffix == ".md"} - seen
+    assert {str(path.relative_to(ROOT)) for path in PAGES} - {str(path.relative_to(ROOT)) for path in seen} <= {
+        "CHANGELOG.md"
+    }
 
 
 def test_make_targets_that_pages_name_exist() -> None:
