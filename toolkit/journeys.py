@@ -21,10 +21,13 @@ from typing import Protocol
 
 from toolkit.errors import RehostError
 from toolkit.model import Json, sha256_hex
-from toolkit.secrets import resolve
+from toolkit.secrets import Secret, resolve
 
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 MAX_PARALLEL = 16
+
+#: How a reference becomes the secret it names.
+Reveal = Callable[[str], Secret]
 
 
 class Answer(Protocol):
@@ -79,36 +82,38 @@ class JourneyResult:
         }
 
 
-def record(journeys: Iterable[Mapping[str, Json]], fetch: Fetch) -> tuple[JourneyResult, ...]:
+def record(
+    journeys: Iterable[Mapping[str, Json]], fetch: Fetch, *, secret: Reveal = resolve
+) -> tuple[JourneyResult, ...]:
     """Run the journeys at the source; a step that fails there is a mistake in the journey."""
-    return tuple(_run(journey, fetch, None) for journey in journeys)
+    return tuple(_run(journey, fetch, None, secret) for journey in journeys)
 
 
 def replay(
-    journeys: Iterable[Mapping[str, Json]], fetch: Fetch, baseline: Mapping[str, Json]
+    journeys: Iterable[Mapping[str, Json]], fetch: Fetch, baseline: Mapping[str, Json], *, secret: Reveal = resolve
 ) -> tuple[JourneyResult, ...]:
     """Run the journeys on the new side and compare with the baseline (journey name → recorded steps)."""
-    return tuple(_run(journey, fetch, baseline.get(str(journey["name"]))) for journey in journeys)
+    return tuple(_run(journey, fetch, baseline.get(str(journey["name"])), secret) for journey in journeys)
 
 
-def _run(journey: Mapping[str, Json], fetch: Fetch, recorded: Json) -> JourneyResult:
+def _run(journey: Mapping[str, Json], fetch: Fetch, recorded: Json, secret: Reveal) -> JourneyResult:
     started = time.monotonic()
     saved: dict[str, str] = {}
     results: list[StepResult] = []
     for index, step in enumerate(journey.get("steps", ())):
         before = recorded[index] if recorded and index < len(recorded) else None
-        result = _step(step, fetch, saved, before)
+        result = _step(step, fetch, saved, before, secret)
         results.append(result)
         if result.why:
             break
     return JourneyResult(str(journey["name"]), tuple(results), time.monotonic() - started)
 
 
-def _step(step: Mapping[str, Json], fetch: Fetch, saved: dict[str, str], before: Json) -> StepResult:
+def _step(step: Mapping[str, Json], fetch: Fetch, saved: dict[str, str], before: Json, secret: Reveal) -> StepResult:
     method, url = str(step.get("method", "GET")), fill(str(step["url"]), saved)
     headers = {str(key): fill(str(value), saved) for key, value in (step.get("headers") or {}).items()}
     try:
-        values = {**saved, **_auth(step)}
+        values = {**saved, **_auth(step, secret)}
         if (auth := values.get("auth")) and "Authorization" not in headers and "{auth" not in json.dumps(step):
             headers["Authorization"] = f"Bearer {auth}"
         body = encode(step.get("body"), values)
@@ -199,11 +204,11 @@ def _fill_all(value: Json, values: Mapping[str, str]) -> Json:
     return fill(value, values) if isinstance(value, str) else value
 
 
-def _auth(step: Mapping[str, Json]) -> dict[str, str]:
+def _auth(step: Mapping[str, Json], secret: Reveal) -> dict[str, str]:
     """Resolve the credential of a step: ``login:password`` or a bare token, by reference."""
     if not step.get("auth"):
         return {}
-    text = resolve(str(step["auth"])).reveal()
+    text = secret(str(step["auth"])).reveal()
     login, _, password = text.partition(":")
     return {"auth": text, "auth_login": login, "auth_password": password}
 

@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 
 from toolkit.errors import RehostError
 from toolkit.families import Family, OldSide
-from toolkit.journeys import Fetch, JourneyResult, Swept, logins, pages, replay, sweep
+from toolkit.journeys import Fetch, JourneyResult, Reveal, Swept, logins, pages, replay, sweep
 from toolkit.model import Finding, Json, State, Tally
 from toolkit.plan import of_family
+from toolkit.secrets import resolve
 from toolkit.verify import Verified
 
 Status = Literal["passed", "failed", "unproven"]
@@ -99,6 +100,7 @@ class Subject:
     calls: Sequence[Mapping[str, Json]] | None = None
     isolation: str = ""
     tls: Sequence[str] = ()
+    secret: Reveal = resolve
 
 
 def prove(subject: Subject) -> Proof:
@@ -111,7 +113,7 @@ def prove(subject: Subject) -> Proof:
     found = [item for item in hanging if isinstance(item, Finding)]
     scanned = sum(item.total for item in hanging if isinstance(item, Tally))
     names = [finding for finding in found if finding.address.startswith("dns/")]
-    results = replay(subject.journeys, subject.fetch, subject.baseline)
+    results = replay(subject.journeys, subject.fetch, subject.baseline, secret=subject.secret)
     checks = (
         _calls(subject.calls),
         _of("resolution", [f for f in names if f.feature not in _DELEGATION], "names resolve without the old side"),

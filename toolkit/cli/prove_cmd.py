@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from toolkit.model import Json
 from toolkit.prove import Proof, Subject
 from toolkit.prove import prove as check
 from toolkit.runs import load_plan, note, noted
+from toolkit.secrets import resolve
 
 Record = Annotated[
     bool, typer.Option("--record", help="Before the cut-over: record journeys and pages at the source as baseline.")
@@ -81,6 +83,7 @@ def proven(move: Move, tier: str, calls: Path | None) -> Proof:
         calls=None if calls is None else _read_calls(calls),
         isolation=_isolation(),
         tls=wiring.tls_names(move.site),
+        secret=partial(resolve, base=move.site.folder),
     )
     with move.display.board():
         proof = check(subject)
@@ -92,7 +95,7 @@ def proven(move: Move, tier: str, calls: Path | None) -> Proof:
 
 def _record(move: Move, pages: Path | None, *, as_json: bool) -> None:
     fetch = wiring.fetcher(move.site)
-    results = record(move.site.journeys, fetch)
+    results = record(move.site.journeys, fetch, secret=partial(resolve, base=move.site.folder))
     urls = pages.read_text("utf-8").split("\n") if pages else []
     taken = take([url for url in urls if url], fetch)
     recorded = {result.name: [step.to_json() for step in result.steps] for result in results}
