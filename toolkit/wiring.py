@@ -6,15 +6,12 @@ rehearsal and the pytest plugin. Raises ``DefinitionError``, ``AuthError``, ``Un
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from toolkit import aws, wire
+from toolkit import aws, reach, wire
 from toolkit.blobs import Blobs
 from toolkit.commands import Completed
 from toolkit.compute.drivers.ec2 import LosslessEC2
@@ -26,19 +23,23 @@ from toolkit.dns.drivers.powerdns import LosslessPowerDNS
 from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar, RegistryRegistrar, Route53Registrar
 from toolkit.dns.drivers.route53 import LosslessRoute53
 from toolkit.dns.family import DnsFamily
-from toolkit.errors import AuthError, NotFound, Unreachable, Unsupported
-from toolkit.families import FAMILIES, Family, OldSide, Tick
-from toolkit.journeys import Answer, Fetch
-from toolkit.model import Json, Side, State
+from toolkit.errors import AuthError, NotFound, Unsupported
+from toolkit.families import FAMILIES, Family, Tick
+from toolkit.model import Json, Side
 from toolkit.providers import KINDS
 from toolkit.runs import Run
-from toolkit.secrets import Secret, credentials, resolve
+from toolkit.secrets import Credentials, Secret, credentials
 from toolkit.site import Provider, Site
 from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.family import StorageFamily
 
-RESOLVE_SECONDS = 2.0
-HTTP_SECONDS = 30.0
+#: How a reference to credentials becomes credentials, and who is told of secrets.
+Keyring = Callable[[Any], Credentials]
+Remember = Callable[..., None]
+
+
+def forget(*_secrets: Secret) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Ends:
     folder: Path
     blobs: Blobs
     tick: Tick
+    keys: Keyring
     site: Site | None = None
     live: bool = True
 
@@ -58,14 +60,15 @@ class Ends:
         """The old provider, as far as a driver for it may be made."""
         return self.old if self.live else None
 
-    @property
-    def base(self) -> Path:
-        """The folder that relative references start from."""
-        return self.site.folder if self.site else Path()
 
+def open_families(
+    site: Site, run: Run, tick: Tick, *, source: bool = True, remember: Remember = forget
+) -> dict[str, Family]:
+    """Bind every family that the site moves. ``source=False`` leaves the old side alone.
 
-def open_families(site: Site, run: Run, tick: Tick, *, source: bool = True) -> dict[str, Family]:
-    """Bind every family that the site moves. ``source=False`` leaves the old side alone."""
+    ``remember`` is told every secret that was resolved, so that no log can show one.
+    """
+    keys = keyring(site.folder, remember)
     blobs = Blobs(run.path / "blobs")
     made: dict[str, Family] = {}
     for name in FAMILIES:
@@ -77,14 +80,30 @@ def open_families(site: Site, run: Run, tick: Tick, *, source: bool = True) -> d
                 f"{name} moves from {len(move.sources)} providers at once: {', '.join(move.sources)}",
                 "write one site.yaml for each, with a run folder of its own",
             )
-        ends = Ends(site.providers[move.sources[0]], site.providers[move.target], run.path, blobs, tick, site, source)
+        ends = Ends(
+            site.providers[move.sources[0]], site.providers[move.target], run.path, blobs, tick, keys, site, source
+        )
         made[name] = _family(name, ends)
     return made
 
 
-def discovery_families(provider: Provider, folder: Path, blobs: Blobs, tick: Tick) -> dict[str, Family]:
+def discovery_families(
+    provider: Provider, folder: Path, blobs: Blobs, tick: Tick, *, base: Path = Path(), remember: Remember = forget
+) -> dict[str, Family]:
     """Bind every family that a provider serves, as source only."""
-    return {name: _family(name, Ends(provider, None, folder, blobs, tick)) for name in KINDS[provider.kind].families}
+    ends = Ends(provider, None, folder, blobs, tick, keyring(base, remember))
+    return {name: _family(name, ends) for name in KINDS[provider.kind].families}
+
+
+def keyring(base: Path, remember: Remember) -> Keyring:
+    """Return how references become credentials: relative files start from ``base``, secrets are remembered."""
+
+    def keys(reference: Any) -> Credentials:
+        found = credentials(reference, base=base)
+        remember(*found.secrets)
+        return found
+
+    return keys
 
 
 def discovery_provider(site: Site | None, wanted: str) -> Provider:
@@ -123,32 +142,32 @@ def _family(name: str, ends: Ends) -> Family:
 
 def _storage(ends: Ends) -> Family:
     return StorageFamily(
-        source=_storage_driver(ends.source, ends.base),
-        target=_storage_driver(ends.new, ends.base),
+        source=_storage_driver(ends.source, ends.keys),
+        target=_storage_driver(ends.new, ends.keys),
         workspace=ends.folder,
         tick=ends.tick,
-        source_hosts=_hosts(ends.old),
+        source_hosts=reach.hosts(ends.old),
         target_addresses=_addresses(ends.new),
     )
 
 
 def _dns(ends: Ends) -> Family:
-    hints = hints_of(ends.site) if ends.site else wire.Hints()
+    hints = reach.hints_of(ends.site) if ends.site else wire.Hints()
     return DnsFamily(
-        source=_dns_driver(ends.source, ends.base),
-        target=_dns_driver(ends.new, ends.base),
+        source=_dns_driver(ends.source, ends.keys),
+        target=_dns_driver(ends.new, ends.keys),
         workspace=ends.folder,
         tick=ends.tick,
         hints=hints,
         target_nameservers=dict(ends.new.extra.get("nameservers") or {}) if ends.new else {},
-        registrar=_registrar(ends.site, hints, ends.base) if ends.site else None,
+        registrar=_registrar(ends.site, hints, ends.keys) if ends.site else None,
     )
 
 
 def _compute(ends: Ends) -> ComputeFamily:
     return ComputeFamily(
-        source=_compute_driver(ends.source, ends.base, ends.folder),
-        target=_compute_driver(ends.new, ends.base, ends.folder),
+        source=_compute_driver(ends.source, ends.keys, ends.folder),
+        target=_compute_driver(ends.new, ends.keys, ends.folder),
         workspace=ends.folder,
         tick=ends.tick,
         blobs=ends.blobs,
@@ -156,7 +175,7 @@ def _compute(ends: Ends) -> ComputeFamily:
         target_kind=ends.new.kind if ends.new else "",
         pool=ends.new.extra.get("pool") if ends.new else None,
         gone_ok=not ends.live,
-        base=ends.base,
+        base=ends.site.folder if ends.site else Path(),
     )
 
 
@@ -183,7 +202,7 @@ def _runner(site: Site, ends: Ends) -> Callable[[Side, str, list[str], bytes, fl
     machines = None
     if played:
         stand_in = Provider("x-machines", "embedded", played["endpoint"], credentials=played["credentials"])
-        machines = EmbeddedNodeDriver(stand_in.endpoint, _one_key(stand_in, site.folder))
+        machines = EmbeddedNodeDriver(stand_in.endpoint, _one_key(stand_in, ends.keys))
 
     def run_at(side: Side, server: str, argv: list[str], stdin: bytes, timeout: float) -> Completed:
         if side == "source" and machines is not None:
@@ -204,7 +223,7 @@ def _ident(driver: EmbeddedNodeDriver, name: str) -> str:
 # -- drivers
 
 
-def _storage_driver(provider: Provider | None, base: Path) -> S3Driver | None:
+def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | None:
     if provider is None:
         return None
     if provider.kind in ("aws", "ceph", "s3"):
@@ -212,34 +231,32 @@ def _storage_driver(provider: Provider | None, base: Path) -> S3Driver | None:
             kind=provider.kind,
             endpoint=provider.endpoint,
             region=provider.regions[0] if provider.regions else "",
-            credentials=credentials(provider.credentials, base=base),
+            credentials=keys(provider.credentials),
         )
     raise _no(provider, "storage")
 
 
-def _dns_driver(provider: Provider | None, base: Path) -> LosslessRoute53 | LosslessPowerDNS | None:
+def _dns_driver(provider: Provider | None, keys: Keyring) -> LosslessRoute53 | LosslessPowerDNS | None:
     if provider is None:
         return None
     if provider.kind == "aws":
-        return LosslessRoute53(
-            endpoint=provider.endpoint or None, credentials=aws.keys(credentials(provider.credentials, base=base))
-        )
+        return LosslessRoute53(endpoint=provider.endpoint or None, credentials=aws.keys(keys(provider.credentials)))
     if provider.kind == "powerdns":
-        key = _one_key(provider, base)
+        key = _one_key(provider, keys)
         return LosslessPowerDNS(endpoint=provider.endpoint, credentials=aws.Keys(key, Secret("")))
     raise _no(provider, "dns")
 
 
-def _compute_driver(provider: Provider | None, base: Path, folder: Path) -> Any:
+def _compute_driver(provider: Provider | None, keys: Keyring, folder: Path) -> Any:
     if provider is None:
         return None
     extra = provider.extra
     access = dict(extra.get("access") or {})
     if isinstance(access.get("key"), str):
-        access["key"] = resolve(access["key"], base=base)
+        access["key"] = keys({"key": access["key"]}).key
     if provider.kind == "aws":
         return LosslessEC2(
-            credentials(provider.credentials, base=base),
+            keys(provider.credentials),
             regions=provider.regions or ("us-east-1",),
             endpoint=provider.endpoint,
             images=extra.get("images"),
@@ -259,19 +276,19 @@ def _compute_driver(provider: Provider | None, base: Path, folder: Path) -> Any:
             accelerator=str(extra.get("x-accelerator") or "qemu"),
         )
     if provider.kind == "embedded":
-        return EmbeddedNodeDriver(provider.endpoint, _one_key(provider, base))
+        return EmbeddedNodeDriver(provider.endpoint, _one_key(provider, keys))
     raise _no(provider, "compute")
 
 
-def _one_key(provider: Provider, base: Path) -> Secret:
+def _one_key(provider: Provider, keys: Keyring) -> Secret:
     """Resolve the one key of providers that know no pair."""
-    key = credentials(provider.credentials, base=base).key
+    key = keys(provider.credentials).key
     if key is None:
         raise AuthError(f"the provider {provider.name} needs a key", "name it under credentials: {key: env:NAME}")
     return key
 
 
-def _registrar(site: Site, hints: wire.Hints, base: Path) -> Registrar:
+def _registrar(site: Site, hints: wire.Hints, keys: Keyring) -> Registrar:
     """Return who holds the names: ``outside.registrar`` of the site, a human if it says nothing."""
     entry = (site.section("outside").get("registrar")) or {}
     kind = entry.get("kind", "manual")
@@ -279,9 +296,7 @@ def _registrar(site: Site, hints: wire.Hints, base: Path) -> Registrar:
         return RegistryRegistrar(entry["endpoint"])
     if kind == "route53domains":
         provider = site.providers[entry["provider"]]
-        return Route53Registrar(
-            endpoint=provider.endpoint or None, credentials=aws.keys(credentials(provider.credentials, base=base))
-        )
+        return Route53Registrar(endpoint=provider.endpoint or None, credentials=aws.keys(keys(provider.credentials)))
     if kind == "manual":
         return ManualRegistrar(hints)
     raise Unsupported(f"there is no registrar of kind {kind!r}", "choose registry, route53domains or manual")
@@ -295,75 +310,7 @@ def _no(provider: Provider, family: str) -> Unsupported:
 # -- addresses and names
 
 
-def _hosts(provider: Provider | None) -> tuple[str, ...]:
-    host = urlsplit(provider.endpoint).hostname if provider and provider.endpoint else None
-    return (host,) if host else ()
-
-
 def _addresses(provider: Provider | None) -> tuple[str, ...]:
     if provider is None:
         return ()
-    return tuple(provider.extra.get("addresses") or ()) or _hosts(provider)
-
-
-def hints_of(site: Site) -> wire.Hints:
-    """Return where resolution starts: ``outside.dns``, and the name servers of the DNS target."""
-    entry = site.section("outside").get("dns") or {}
-    hosts = dict(entry.get("hosts") or {})
-    for provider in site.providers.values():
-        hosts.update(provider.extra.get("nameservers") or {})
-    return wire.Hints(tuple(entry.get("parents") or ()), hosts)
-
-
-def fetcher(site: Site) -> Fetch:
-    """Return how journeys send a request: to whatever the name resolves to, remembered for a moment."""
-    hints = hints_of(site)
-    ca = site.section("outside").get("ca")
-    trusted = str(site.folder / ca) if ca else None
-    known: dict[str, tuple[float, str]] = {}
-
-    def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        host = urlsplit(url).hostname or ""
-        at, address = known.get(host, (0.0, ""))
-        if not address or time.monotonic() - at > RESOLVE_SECONDS:
-            found = wire.addresses(host, hints)
-            if not found:
-                raise Unreachable(f"{host} has no address", "look at the zone with `rehost verify`")
-            address = found[0]
-            known[host] = (time.monotonic(), address)
-        direct = wire.Hints(hints.parents, {**hints.hosts, host: address})
-        return wire.http_request(
-            method, url, headers=headers, body=body, hints=direct, timeout=HTTP_SECONDS, ca=trusted
-        )
-
-    return fetch
-
-
-def old_side(site: Site, families: Mapping[str, Family], resources: State) -> OldSide:
-    """Return everything that counts as the side that is left."""
-    outside = site.section("outside").get("old") or {}
-    olds = {name for move in site.move.values() for name in move.sources}
-    kinds = [KINDS[site.providers[name].kind] for name in sorted(olds)]
-    ends = [end for item in resources.values() for end in families[item.address.split("/", 1)[0]].endpoints(item)]
-    hosts = {end.old for end in ends if end.kind == "hostname"}
-    return OldSide(
-        kind=site.providers[min(olds)].kind if olds else "",
-        suffixes=tuple(suffix for kind in kinds for suffix in kind.suffixes),
-        addresses=(*outside.get("addresses", ()), *sorted({end.old for end in ends if end.kind in ("ipv4", "ipv6")})),
-        issuers=tuple(issuer for kind in kinds for issuer in kind.issuers),
-        endpoints=tuple(sorted({*hosts, *(h for name in olds for h in _hosts(site.providers[name]))})),
-    )
-
-
-def accounts(site: Site, run: Run) -> list[dict[str, str]]:
-    """Return the accounts that prove logs in with: a payload of JSON lines {login, password}."""
-    reference = (site.logins or {}).get("accounts")
-    if not reference:
-        return []
-    text = Blobs(run.path / "blobs").get(reference["sha256"]).decode()
-    return [dict(json.loads(line)) for line in text.splitlines() if line]
-
-
-def tls_names(site: Site) -> list[str]:
-    """Return the host names under which certificates must not be the old side's."""
-    return [name for entry in site.section("certificates").values() for name in entry.get("served", ())]
+    return tuple(provider.extra.get("addresses") or ()) or reach.hosts(provider)

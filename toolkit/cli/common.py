@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from toolkit.errors import Refused, RehostError
 from toolkit.families import Family
 from toolkit.model import Finding, Json, Plan, State, Verdict
 from toolkit.runs import Run, open_run
+from toolkit.secrets import Redacting, Secret
 from toolkit.site import Site, import_payload, load
 
 Folder = Annotated[Path | None, typer.Argument(help="Folder of the site (the same as --site).", show_default=False)]
@@ -83,9 +85,17 @@ def open_move(at: Where, *, as_json: bool = False, source: bool = True) -> Move:
     """
     site, run = load_site(at)
     display = Display(quiet=as_json)
-    families = wiring.open_families(site, run, display.tick, source=source)
+    families = wiring.open_families(site, run, display.tick, source=source, remember=remember)
     resources = site.selected(list(at.only), list(at.exclude))
     return Move(site, run, {a: r for a, r in resources.items() if a.split("/", 1)[0] in families}, families, display)
+
+
+def remember(*secrets: Secret) -> None:
+    """Have every log handler take these secrets out of what it writes."""
+    for handler in logging.getLogger().handlers:
+        for entry in handler.filters:
+            if isinstance(entry, Redacting):
+                entry.remember(*secrets)
 
 
 def consent(*, yes: bool, dry_run: bool, question: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from toolkit import wiring
 from toolkit.blobs import Blobs
-from toolkit.cli.common import AsJson, Folder, RunFolder, SiteFile, out, printable, where
+from toolkit.cli.common import AsJson, Folder, RunFolder, SiteFile, out, printable, remember, where
 from toolkit.cli.display import Display
 from toolkit.discover import discover as read
 from toolkit.model import Resource
@@ -51,7 +51,8 @@ def discover(
     for wanted in provider:
         chosen = wiring.discovery_provider(known, wanted)
         providers[chosen.name] = chosen
-        families = wiring.discovery_families(chosen, run_path, blobs, Display(quiet=as_json).tick)
+        tick = Display(quiet=as_json).tick
+        families = wiring.discovery_families(chosen, run_path, blobs, tick, base=file.parent, remember=remember)
         # A family knows the kind of its provider, not what the site calls it.
         observed += [replace(x, provider=chosen.name) if isinstance(x, Resource) else x for x in read(families)]
     drift = merge(file, observed, providers=wiring.provider_entries(providers), blobs=blobs, check=check)

@@ -33,6 +33,7 @@ from toolkit.cli import (
 )
 from toolkit.cli.common import complain
 from toolkit.errors import RehostError
+from toolkit.secrets import Redacting
 
 WELCOME = """Move a social app's object storage, DNS and compute to another host, and prove the result.
 
@@ -98,6 +99,8 @@ def options(
     if no_color:
         os.environ["NO_COLOR"] = "1"
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redacting())
 
 
 def run() -> None:

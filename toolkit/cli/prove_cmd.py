@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit import guard, wiring
+from toolkit import guard, reach
 from toolkit.cli.common import AsJson, Folder, Move, RunFolder, SiteFile, Tier, open_move, out, show_findings, where
 from toolkit.cli.verify_cmd import verified
 from toolkit.cutover import desired_now
@@ -72,17 +72,17 @@ def proven(move: Move, tier: str, calls: Path | None) -> Proof:
     subject = Subject(
         desired=desired,
         families=move.families,
-        old=wiring.old_side(move.site, move.families, move.resources),
-        fetch=wiring.fetcher(move.site),
+        old=reach.old_side(move.site, move.families, move.resources),
+        fetch=reach.fetcher(move.site),
         verified=compared,
         journeys=move.site.journeys,
         baseline=baseline.get("journeys", {}),
         login=move.site.logins,
-        accounts=wiring.accounts(move.site, move.run),
+        accounts=reach.accounts(move.site, move.run),
         recorded=baseline.get("pages", []),
         calls=None if calls is None else _read_calls(calls),
         isolation=_isolation(),
-        tls=wiring.tls_names(move.site),
+        tls=reach.tls_names(move.site),
         secret=partial(resolve, base=move.site.folder),
     )
     with move.display.board():
@@ -94,7 +94,7 @@ def proven(move: Move, tier: str, calls: Path | None) -> Proof:
 
 
 def _record(move: Move, pages: Path | None, *, as_json: bool) -> None:
-    fetch = wiring.fetcher(move.site)
+    fetch = reach.fetcher(move.site)
     results = record(move.site.journeys, fetch, secret=partial(resolve, base=move.site.folder))
     urls = pages.read_text("utf-8").split("\n") if pages else []
     taken = take([url for url in urls if url], fetch)
