@@ -127,9 +127,6 @@ def test_spelling_of_addresses() -> None:
     assert wire.split_address("2001:db8::1") == ("2001:db8::1", 53)
     assert wire.with_port("2001:db8::1") == "[2001:db8::1]:53"
     assert wire.with_port("192.0.2.1", 5300) == "192.0.2.1:5300"
-    assert wire.inside("192.0.2.9", ["192.0.2.0/24"])
-    assert not wire.inside("192.0.3.9", ["192.0.2.0/24", "2001:db8::/32"])
-    assert not wire.inside("a-host", ["192.0.2.0/24"])
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -213,18 +213,14 @@ def http_request(
     sent = {"Host": parts.netloc.rpartition("@")[2], "Connection": "close", **(headers or {})}
     failures: list[str] = []
     for ip in found:
-        connection = _connection(ip, port, host if secure else "", timeout, ca)
+        context = ssl.create_default_context(cafile=ca) if secure else None
+        connection = _Connection(ip, port, timeout, context, host)
         try:
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
             content = answer.read(_MAX_BODY)
-            return HttpAnswer(
-                answer.status,
-                {key.lower(): value for key, value in answer.getheaders()},
-                content,
-                ip,
-                connection.issuer,
-            )
+            lowered = {key.lower(): value for key, value in answer.getheaders()}
+            return HttpAnswer(answer.status, lowered, content, ip, connection.issuer)
         except (OSError, http.client.HTTPException) as exc:
             failures.append(f"{ip}:{port}: {exc or type(exc).__name__}")
         finally:
@@ -249,11 +245,6 @@ class _Connection(http.client.HTTPConnection):
         self.sock = secured
         pairs = [pair for part in (secured.getpeercert() or {}).get("issuer", ()) for pair in part]
         self.issuer = ", ".join(str(pair[1]) for pair in pairs if pair[0] in ("organizationName", "commonName"))
-
-
-def _connection(ip: str, port: int, tls_name: str, timeout: float, ca: str | None) -> _Connection:
-    context = ssl.create_default_context(cafile=ca) if tls_name else None
-    return _Connection(ip, port, timeout, context, tls_name)
 
 
 def _authoritative(
@@ -295,9 +286,7 @@ def _system_roots() -> tuple[tuple[str, str], ...]:
         names = sorted(record.target.to_text() for record in stub.resolve(".", "NS"))[:3]
         return tuple((name, with_port(record.address)) for name in names for record in stub.resolve(name, "A"))
     except (dns.exception.DNSException, OSError) as exc:
-        raise Unreachable(
-            f"the root servers cannot be found: {exc}", "check the network, or name parent servers"
-        ) from exc
+        raise Unreachable(f"the root servers cannot be found: {exc}", "check the network, or name parents") from exc
 
 
 def _ask(current: Servers, name: dns.name.Name, rdtype: str) -> tuple[dns.message.Message, Step]:
@@ -409,12 +398,3 @@ def _is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def inside(ip: str, ranges: Iterable[str]) -> bool:
-    """Say whether an address is one of, or lies in one of, ``ranges`` (addresses and CIDRs)."""
-    if not _is_ip(ip):
-        return False
-    address = ipaddress.ip_address(ip)
-    nets = (ipaddress.ip_network(item, strict=False) for item in ranges)
-    return any(net.version == address.version and address in net for net in nets)

@@ -115,3 +115,6 @@ def test_names_that_only_look_alike_are_free() -> None:
     assert dependence.mentions("TXT", '"ip4:192.0.20.1"', old) == ""
     assert dependence.mentions("TXT", '"the 192.0.2.1"', old) == "192.0.2.1"
     assert dependence.mentions("TXT", '"include:s3.amazon" "aws.com"', old) == "s3.amazonaws.com"
+    assert dependence.inside("192.0.2.9", old.addresses)
+    assert not dependence.inside("192.0.3.9", [*old.addresses, "2001:db8::/32"])
+    assert not dependence.inside("a-host", old.addresses)

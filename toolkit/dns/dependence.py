@@ -7,6 +7,7 @@ per zone. What cannot be looked at is ``unproven``, never fine.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,7 +20,7 @@ from toolkit.dns.settle import Wanted
 from toolkit.errors import RehostError, Unreachable
 from toolkit.families import OldSide
 from toolkit.model import Finding, Tally
-from toolkit.wire import Cache, Chain, Hints, Step, chain, inside, split_address
+from toolkit.wire import Cache, Chain, Hints, Step, chain, split_address
 
 _HOST = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 _ADDRESS = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
@@ -111,6 +112,16 @@ def under(host: str, suffixes: Iterable[str]) -> bool:
     """Say whether a host lies under one of the suffixes."""
     bare = host.lower().rstrip(".")
     return any(bare == suffix or bare.endswith(f".{suffix}") for suffix in (s.lower().strip(".") for s in suffixes))
+
+
+def inside(ip: str, ranges: Iterable[str]) -> bool:
+    """Say whether an address is one of, or lies in one of, ``ranges`` (addresses and CIDRs)."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return False
+    nets = (ipaddress.ip_network(item, strict=False) for item in ranges)
+    return any(net.version == address.version and address in net for net in nets)
 
 
 def touches(found: Chain, old: OldSide) -> str:

@@ -90,6 +90,14 @@ def make_rrset(name: Name, ttl: int, rdatas: Iterable[dns.rdata.Rdata]) -> dns.r
     return dns.rrset.from_rdata_list(name, ttl, list(rdatas))
 
 
+def apex_sets(origin: Name, servers: Sequence[str]) -> Iterator[tuple[Type, dns.rrset.RRset]]:
+    """Yield NS and SOA for a zone of our own making."""
+    ns = [dns.rdata.from_text("IN", "NS", server, dns.name.root, False) for server in servers]
+    text = f"{servers[0]} hostmaster.invalid. 1 7200 900 1209600 86400"
+    yield dns.rdatatype.NS, make_rrset(origin, 3600, ns)
+    yield dns.rdatatype.SOA, make_rrset(origin, 900, [dns.rdata.from_text("IN", "SOA", text, dns.name.root, False)])
+
+
 def respond(wire: bytes, zones: Zones, *, tcp: bool) -> bytes | None:
     """Answer one message; ``None`` for what is not worth an answer."""
     try:
