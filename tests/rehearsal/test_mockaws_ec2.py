@@ -64,6 +64,29 @@ def the_namespace_ends_with_a_slash(ec2: Any) -> None:
     assert b'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"' in seen[0]["body"]
 
 
+@correction
+def a_registered_image_keeps_what_it_was_given(ec2: Any) -> None:
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 33, "VolumeType": "gp3"}}
+    image = ec2.register_image(
+        Name=f"own-{uuid.uuid4().hex[:8]}",
+        Architecture="arm64",
+        RootDeviceName="/dev/xvda",
+        VirtualizationType="hvm",
+        BlockDeviceMappings=[disk],
+    )["ImageId"]
+    (found,) = ec2.describe_images(ImageIds=[image])["Images"]
+    assert (found["Architecture"], found["RootDeviceName"]) == ("arm64", "/dev/xvda")
+    assert found["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 33
+    made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, InstanceType="t4g.micro")["Instances"][0]
+    assert disks(ec2, made["InstanceId"])["/dev/xvda"]["Size"] == 33
+    assert made["Architecture"] == "arm64"
+
+
+@correction
+def the_platform_is_told(ec2: Any) -> None:
+    assert run(ec2)["PlatformDetails"] == "Linux/UNIX"
+
+
 @pytest.fixture
 def ec2(store: mockaws.Store) -> Any:
     return client(store, "ec2")

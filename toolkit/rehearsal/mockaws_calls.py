@@ -33,6 +33,7 @@ class Call:
     bucket: str = ""
     key: str = ""
     access_key: str = ""
+    version: str = ""
 
 
 def identify(method: str, uri: str, headers: Mapping[str, str], body: bytes) -> Call:
@@ -44,7 +45,8 @@ def identify(method: str, uri: str, headers: Mapping[str, str], body: bytes) -> 
         bucket, _, key = path.lstrip("/").partition("/")
         operation = s3_operation(method, bool(bucket), bool(key), query, headers)
         kind: Literal["read", "write"] = "read" if method in ("GET", "HEAD", "OPTIONS") else "write"
-        return Call(service, region, operation, method, kind, unquote(bucket), unquote(key), access_key)
+        version = query.get("versionId", [""])[0]
+        return Call(service, region, operation, method, kind, unquote(bucket), unquote(key), access_key, version)
     if service == "route53":
         operation, target = route53_operation(method, path, query)
         return Call(service, region, operation, method, "read" if method == "GET" else "write", target, "", access_key)
@@ -176,6 +178,7 @@ class CallLog:
             "class": call.kind,
             "bucket": call.bucket,
             "key": call.key,
+            **({"version": call.version} if call.version else {}),
             "access_key": call.access_key,
             "status": status,
             **more,

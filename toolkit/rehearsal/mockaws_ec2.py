@@ -13,6 +13,8 @@ from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 from moto.elbv2 import urls as elbv2_urls
 from moto.elbv2.models import ELBv2Backend, elbv2_backends
@@ -57,18 +59,16 @@ class CorrectedEC2(EC2Backend):  # type: ignore[misc]
     def _with_root(
         self, image_id: str, mappings: list[dict[str, Any]], kwargs: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
-        """Add the root disk that every machine has, at the name its image gives it."""
+        """Add the disks that the image brings, the root disk above all, where the launch does not name them."""
         if kwargs.get("launch_template") and not mappings:
             template = self._get_template_from_args(kwargs["launch_template"])
             mappings = template.data.get("BlockDeviceMappings") or []
         images = self.describe_images(filters={"image-id": image_id}) if image_id else []
-        root = (images[0].root_device_name if images else None) or "/dev/sda1"
-        if any(mapping["DeviceName"] == root for mapping in mappings):
-            return mappings
-        return [
-            {"DeviceName": root, "Ebs": {"VolumeSize": 8, "VolumeType": "gp2", "DeleteOnTermination": True}},
-            *mappings,
-        ]
+        if not images:
+            return mappings or [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": True}}]
+        asked = {mapping["DeviceName"] for mapping in mappings}
+        brought = [disk for disk in image_disks(images[0]) if disk["DeviceName"] not in asked and disk.get("Ebs")]
+        return [{**disk, "Ebs": {**disk["Ebs"], "SnapshotId": None}} for disk in brought] + mappings
 
     def _rates(self, instance: Any, mapping: Mapping[str, Any]) -> None:
         device = instance.block_device_mapping.get(mapping["DeviceName"])
@@ -82,8 +82,26 @@ class CorrectedEC2(EC2Backend):  # type: ignore[misc]
             volume.throughput = int(asked.get("Throughput") or 125)
 
 
+def image_disks(image: Any) -> list[dict[str, Any]]:
+    """Return the disks an image brings: those it was registered with, or one root disk of 8 GiB."""
+    given: list[dict[str, Any]] = getattr(image, "disks", None) or []
+    root = {"VolumeSize": 8, "VolumeType": "gp2", "DeleteOnTermination": True, "SnapshotId": image.ebs_snapshot.id}
+    return given or [{"DeviceName": image.root_device_name, "Ebs": root}]
+
+
 class CorrectedResponse(EC2Response):  # type: ignore[misc]
-    """moto's request handling; a disk's throughput is read as well."""
+    """moto's request handling; a disk's throughput and an image's particulars are read as well."""
+
+    def register_image(self) -> Any:
+        answer = super().register_image()
+        image = self.ec2_backend.amis[answer.result["ImageId"]]
+        image.architecture = self._get_param("Architecture") or "x86_64"
+        image.virtualization_type = self._get_param("VirtualizationType") or "hvm"
+        image.boot_mode = self._get_param("BootMode") or image.boot_mode
+        image.root_device_name = self._get_param("RootDeviceName") or image.root_device_name
+        image.root_device_type, image.hypervisor = "ebs", "xen"
+        image.disks = self._get_param("BlockDeviceMappings", [])
+        return answer
 
     def _parse_block_device_mapping(self) -> list[dict[str, Any]]:
         mappings: list[dict[str, Any]] = super()._parse_block_device_mapping()
@@ -108,6 +126,9 @@ class CorrectedELB(ELBv2Backend):  # type: ignore[misc]
 def install() -> None:
     """Make this process's moto use the corrected backends. Call before any EC2 call."""
     ec2_backends.backend = CorrectedEC2
+    Ami.block_device_mappings = property(image_disks)
+    Ami.platform_details = Instance.platform_details = "Linux/UNIX"  # moto leaves it out
+    Ami.usage_operation = Instance.usage_operation = "RunInstances"
     elbv2_backends.backend = CorrectedELB
 
 

@@ -47,7 +47,10 @@ def decode_body(headers: Mapping[str, str], raw: bytes) -> tuple[bytes, dict[str
         end = raw.find(b"\r\n", place)
         if end < 0:
             raise S3Failure(400, "IncompleteBody", "The request body ended before its last chunk")
-        size = int(raw[place:end].split(b";", 1)[0], 16)
+        try:
+            size = int(raw[place:end].split(b";", 1)[0], 16)
+        except ValueError as exc:
+            raise S3Failure(400, "InvalidRequest", "A chunk of the body has no size") from exc
         place = end + 2
         if size == 0:
             break

@@ -161,7 +161,15 @@ def perform(mock: Mock, call: Call, environ: dict[str, Any]) -> Answer:
 
 
 async def handle(mock: Mock, request: web.BaseRequest) -> web.StreamResponse:
-    """Answer one request."""
+    """Answer one request, whatever it holds."""
+    try:
+        return await _handle(mock, request)
+    except (ValueError, LookupError) as exc:
+        log.warning("%s %s cannot be understood: %s", request.method, request.raw_path, exc)
+        return await _send(request, error("s3", 400, "InvalidRequest", f"The request cannot be understood: {exc}"))
+
+
+async def _handle(mock: Mock, request: web.BaseRequest) -> web.StreamResponse:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(_CONTINUE)
     body = await request.content.read() if request.body_exists else b""
