@@ -40,7 +40,7 @@ def copy(fakes: tuple[Fake, Fake], run: Path, knobs: Knobs = QUICK, *, create_on
     found: list[Finding] = []
     for shard in list(gather.shards(job, "b", "main")):
         lease = Recording(shard, shard.start)
-        work.run(job, lease, work.Pace(knobs.in_flight, knobs.in_flight), lambda done, size: None)
+        work.run(job, lease, work.Pace(knobs.in_flight, knobs.in_flight), lambda done, size, wait: None)
         assert lease.cursor == shard.stop
         found += lease.exceptions
     return found
@@ -87,12 +87,28 @@ def test_1_slow_down_halves_the_pace(fakes: tuple[Fake, Fake], run: Path) -> Non
     pace = work.Pace(32, 32)
     for shard in list(gather.shards(job, "b", "main")):
         lease = Recording(shard, shard.start)
-        work.run(job, lease, pace, lambda done, size: None)
+        work.run(job, lease, pace, lambda done, size, wait: None)
         assert lease.exceptions == []
     assert target.objects == source.objects
     assert pace.target < 24
     assert pace.source == 32
     assert pace.retries >= 14
+
+
+def test_p9_the_reason_for_waiting_is_told(
+    fakes: tuple[Fake, Fake], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_BASE", 0.1)
+    source, target = fakes
+    source.objects = {b"a": b"x"}
+    target.plan[("PUT", b"a")] = ["503:SlowDown"] * 3
+    knobs = replace(QUICK, heartbeat=0.02, attempts=6)
+    job = work.Job("storage/objects/b", source.plane, "b", target.plane, "b", False, False, run, knobs)
+    (shard,) = gather.shards(job, "b", "main")
+    ticks: list[tuple[int, int, str]] = []
+    work.run(job, Recording(shard, 0), work.Pace(8, 8), lambda *told: ticks.append(told))
+    assert any("SlowDown" in wait for _, _, wait in ticks)
+    assert ticks[-1] == (1, 1, "") or (1, 1, "") in ticks
 
 
 def test_20_a_suspended_account_pauses_with_its_state_kept(fakes: tuple[Fake, Fake], run: Path) -> None:
@@ -157,7 +173,7 @@ def test_24_an_object_that_changed_is_followed(fakes: tuple[Fake, Fake], run: Pa
     (shard,) = gather.shards(job, "b", "main")
     source.objects[b"a"] = b"newer"
     lease = Recording(shard, 0)
-    work.run(job, lease, work.Pace(4, 4), lambda done, size: None)
+    work.run(job, lease, work.Pace(4, 4), lambda done, size, wait: None)
     assert target.objects == {b"a": b"newer"}
     assert [finding.evidence["reason"] for finding in lease.exceptions] == ["changed"]
 
@@ -169,7 +185,7 @@ def test_25_an_object_that_went_away_is_no_failure(fakes: tuple[Fake, Fake], run
     (shard,) = gather.shards(job, "b", "main")
     del source.objects[b"a"]
     lease = Recording(shard, 0)
-    work.run(job, lease, work.Pace(4, 4), lambda done, size: None)
+    work.run(job, lease, work.Pace(4, 4), lambda done, size, wait: None)
     assert target.objects == {b"b": b"y"}
     assert [(finding.severity, finding.evidence["reason"]) for finding in lease.exceptions] == [
         ("info", "gone_at_source")
@@ -191,7 +207,7 @@ def test_37_an_object_that_appeared_since_the_listing_is_kept(fakes: tuple[Fake,
     (shard,) = gather.shards(job, "b", "main")
     target.objects[b"a"] = b"theirs"
     lease = Recording(shard, 0)
-    work.run(job, lease, work.Pace(4, 4), lambda done, size: None)
+    work.run(job, lease, work.Pace(4, 4), lambda done, size, wait: None)
     assert target.objects == {b"a": b"theirs"}
     assert [finding.evidence["reason"] for finding in lease.exceptions] == ["conflict"]
 
@@ -204,7 +220,7 @@ def test_4_no_connection_is_unreachable(fakes: tuple[Fake, Fake], run: Path) -> 
     target.port = 1  # nobody listens there
     away = work.Job("storage/objects/b", source.plane, "b", target.plane, "b", False, False, run, QUICK)
     with pytest.raises(Unreachable):
-        work.run(away, Recording(shard, 0), work.Pace(4, 4), lambda done, size: None)
+        work.run(away, Recording(shard, 0), work.Pace(4, 4), lambda done, size, wait: None)
 
 
 @pytest.mark.parametrize("trick", ["no-token", "same-token", "unsorted"])

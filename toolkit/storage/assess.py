@@ -13,8 +13,6 @@ _ALWAYS = ("objects", "metadata", "multipart", "tags")
 
 def assess(resource: Resource, source: str, target: Abilities) -> Iterator[Verdict]:
     """Yield one verdict per feature that the bucket has, or may have unseen."""
-    if not resource.address.startswith("storage/bucket/"):
-        return
     rows = load("toolkit.storage")
     for feature, detail in _features(resource):
         yield judge(rows, resource.address, feature, source=source, target=target, detail=detail)
@@ -27,6 +25,8 @@ def _features(resource: Resource) -> Iterator[tuple[str, str]]:
     if versioning != "off":
         yield "versioning", versioning
         yield "version-ids", ""
+    elif resource.facts.get("versioning", "off") != "off":
+        yield "versions-left-behind", f"versioning is {resource.facts['versioning']} at the source"
     config: dict[str, Any] = dict(resource.facts.get("config") or {})
     not_seen = config.pop("not_seen", [])
     if not_seen:

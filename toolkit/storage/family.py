@@ -73,6 +73,7 @@ class StorageFamily:
         self._knobs = knobs or Knobs()
         self._paces: dict[str, work.Pace] = {}
         self._done: dict[str, int] = {}
+        self._size: dict[str, int] = {}
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class StorageFamily:
             if addr.startswith(BUCKET):
                 name = str(resource.body["name"])
                 if driver.ex_exists(name):
-                    yield self._bucket(driver, addr, name, {}, config=side == "source")
+                    yield self._bucket(driver, addr, name, {}, config=False)
             elif addr.startswith(OBJECTS) and driver.ex_exists(str(resource.body["bucket"])):
                 yield Resource(addr, dict(resource.body), resource.provider, str(resource.body["bucket"]))
 
@@ -113,8 +114,17 @@ class StorageFamily:
         return Abilities(driver.kind, frozenset(), driver.ex_capabilities())
 
     def assess(self, resource: Resource, abilities: Abilities) -> Iterator[Verdict]:
-        """Judge every feature of a bucket."""
-        yield from verdicts.assess(resource, self._source.kind if self._source else "*", abilities)
+        """Judge every feature of a bucket as it is now, whatever site.yaml remembers of it."""
+        if resource.address.startswith(BUCKET):
+            seen = self._look(resource)
+            yield from verdicts.assess(seen, self._source.kind if self._source else "*", abilities)
+
+    def _look(self, resource: Resource) -> Resource:
+        name = str(resource.body["name"])
+        if self._source is None or not self._source.ex_exists(name):
+            return resource
+        facts = {"config": self._source.ex_read_bucket(name), "versioning": self._source.ex_versioning(name)}
+        return replace(resource, facts={**resource.facts, **facts})
 
     def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
         """Yield the bucket as it must be at the target, and its content as a resource of its own."""
@@ -221,9 +231,12 @@ class StorageFamily:
         pace = self._paces.setdefault(change.address, work.Pace(most, most))
         address = OBJECTS + tail(change.address)
 
-        def tick(done: int, size: int) -> None:
+        def tick(done: int, size: int, wait: str) -> None:
             self._done[address] = self._done.get(address, 0) + done
-            self._tick(Progress(self.name, address, self._done[address], None, size, pace.retries))
+            self._size[address] = self._size.get(address, 0) + size
+            total = change.figures.get("objects")
+            shown = Progress(self.name, address, self._done[address], total, self._size[address], pace.retries, wait)
+            self._tick(shown)
 
         work.run(job, lease, pace, tick)
         return {}

@@ -36,11 +36,13 @@ _ITEMS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def read(client: Any, bucket: str) -> dict[str, Any]:
-    """Return the configuration of one bucket."""
+def read(client: Any, bucket: str, *, unknown: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the configuration of one bucket. Items in ``unknown`` this kind of store does not have."""
     found: dict[str, Any] = {}
     not_seen: list[str] = []
     for item, method, key in _ITEMS:
+        if item in unknown:
+            continue  # some stores answer an unknown question with a listing of the bucket
         try:
             value = _read(client, bucket, method, key)
         except (AuthError, Unreachable) as exc:
@@ -51,7 +53,7 @@ def read(client: Any, bucket: str) -> dict[str, Any]:
         if value and not _is_default(item, value):
             found[item] = value
     try:
-        _sample(client, bucket, found)
+        _sample(client, bucket, found, acls="ownership" in unknown or not _acls_are_off(client, bucket))
     except AuthError:
         not_seen.append("object-acl")
     if not_seen:
@@ -64,7 +66,7 @@ def _acls_are_off(client: Any, bucket: str) -> bool:
     return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} == {"BucketOwnerEnforced"}
 
 
-def _sample(client: Any, bucket: str, found: dict[str, Any]) -> None:
+def _sample(client: Any, bucket: str, found: dict[str, Any], *, acls: bool) -> None:
     """Look at the first page of objects: their storage classes, and the grants of a few.
 
     Where ACLs are live each object may carry its own; asking all of them would cost a request each.
@@ -76,7 +78,7 @@ def _sample(client: Any, bucket: str, found: dict[str, Any]) -> None:
     archived = {name: count for name, count in classes.items() if name in _ARCHIVES}
     others = {name: count for name, count in classes.items() if name not in _ARCHIVES}
     found |= {item: value for item, value in (("archived", archived), ("storage-class", others)) if value}
-    if _acls_are_off(client, bucket):
+    if not acls:
         return
     seen = [_granted(client, bucket, item["Key"]) for item in listed[:_SAMPLE]]
     looked_at = [granted for granted in seen if granted is not None]

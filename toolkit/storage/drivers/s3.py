@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,8 +41,8 @@ class Kind:
 
     abilities: frozenset[str]
     region: str = "us-east-1"
-    #: Configuration that this kind has without anybody having set it.
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: Configuration that this kind of store does not know.
+    unknown: frozenset[str] = frozenset()
 
 
 KINDS: Mapping[str, Kind] = {
@@ -65,7 +65,10 @@ KINDS: Mapping[str, Kind] = {
             "website",
         }
     ),
-    "ceph": Kind(_COMMON | {"acl", "cors", "lifecycle", "object-lock", "policy", "public-access-block", "website"}),
+    "ceph": Kind(
+        _COMMON | {"acl", "cors", "lifecycle", "object-lock", "policy", "public-access-block", "website"},
+        unknown=frozenset({"ownership", "accelerate", "replication"}),
+    ),
     "s3": Kind(_COMMON),
 }
 
@@ -285,7 +288,8 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
 
     def ex_read_bucket(self, name: str) -> dict[str, Any]:
         """Return what is configured at a bucket beside its objects; see ``drivers.config``."""
-        return bucket_config.read(self._client(self.ex_bucket_region(name)), name)
+        client = self._client(self.ex_bucket_region(name))
+        return bucket_config.read(client, name, unknown=self._kind.unknown)
 
     def ex_head(self, name: str, key: str) -> dict[str, Any]:
         """Return the headers of one object as boto3 names them."""

@@ -20,6 +20,7 @@ class Gate:
         self.active = 0
         self.throttled = 0
         self.retries = 0
+        self.trouble = ""  # what the store answered last, if that was no success
         self._clock = clock
         self._halved = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -50,6 +51,7 @@ class Gate:
 
     def quiet(self) -> None:
         """A request went well: after ``limit`` of them one more is allowed at once."""
+        self.trouble = ""
         if self.limit < self.most:
             self.limit = min(float(self.most), self.limit + 1.0 / self.limit)
 

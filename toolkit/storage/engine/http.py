@@ -96,6 +96,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:
             for store in stores:
                 if store.where == fault.where:
                     store.gate.retries += 1
+                    store.gate.trouble = fault.text
                     if fault.kind == "throttle":
                         store.gate.slow_down()
         await asyncio.sleep(random.uniform(0, min(_CAP, _BASE * 2**tried)))  # noqa: S311 - no secret

@@ -33,7 +33,8 @@ from toolkit.storage.model import DataPlane, Knobs, Row, Written
 _LOOK_BACK = 50
 _DENIED_MOST = 20
 
-Tick = Callable[[int, int], None]
+#: Told of objects and bytes done, and of the reason for standing still, if there is one.
+Tick = Callable[[int, int, str], None]
 
 
 class Numbered(NamedTuple):
@@ -92,7 +93,7 @@ class Batch:
 
 
 def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
-    """Copy the rows of one shard from the lease's cursor on; ``tick`` gets objects and bytes done."""
+    """Copy the rows of one shard from the lease's cursor on."""
     try:
         asyncio.run(_run(job, lease, pace, tick))
     except BaseExceptionGroup as several:
@@ -256,7 +257,7 @@ class _Shard:
             )
             self._open.popleft()
             self._closed.set()
-            self._tick(len(done), sum(result.size for result in done))
+            self._tick(len(done), sum(result.size for result in done), "")
 
     def _write(self, batch: Batch) -> None:
         for result in batch.results:
@@ -273,6 +274,7 @@ class _Shard:
         while True:
             await asyncio.sleep(self._job.knobs.heartbeat)
             self._lease.heartbeat()
+            self._tick(0, 0, self._lane.target.gate.trouble or self._lane.source.gate.trouble)
 
     @staticmethod
     async def _guard(beat: asyncio.Task[None]) -> None:
