@@ -184,6 +184,31 @@ def zones_by_name_start_there_and_page(r53: Any, zone: str, name: str) -> None:
     assert (page["IsTruncated"], page["NextDNSName"]) == (True, f"c.by.{name}.")
 
 
+@correction
+def a_zone_can_be_signed(r53: Any, zone: str, name: str) -> None:
+    def status() -> str:
+        told: str = r53.get_dnssec(HostedZoneId=zone)["Status"]["ServeSignature"]
+        return told
+
+    assert status() == "NOT_SIGNING"
+    refused(lambda: r53.enable_hosted_zone_dnssec(HostedZoneId=zone), "KeySigningKeyWithActiveStatusNotFound")
+    made = r53.create_key_signing_key(
+        CallerReference=uuid.uuid4().hex,
+        HostedZoneId=zone,
+        KeyManagementServiceArn="arn:aws:kms:us-east-1:123456789012:key/1",
+        Name="main",
+        Status="ACTIVE",
+    )["KeySigningKey"]
+    assert re.fullmatch(r"\d+ 13 2 [0-9A-F]{64}", made["DSRecord"])
+    assert r53.enable_hosted_zone_dnssec(HostedZoneId=zone)["ChangeInfo"]["Status"] == "PENDING"
+    assert status() == "SIGNING"
+    refused(lambda: r53.deactivate_key_signing_key(HostedZoneId=zone, Name="main"), "KeySigningKeyInUse")
+    r53.disable_hosted_zone_dnssec(HostedZoneId=zone)
+    r53.deactivate_key_signing_key(HostedZoneId=zone, Name="main")
+    r53.delete_key_signing_key(HostedZoneId=zone, Name="main")
+    assert r53.get_dnssec(HostedZoneId=zone)["KeySigningKeys"] == []
+
+
 def fresh(r53: Any) -> tuple[str, str]:
     name = f"z{uuid.uuid4().hex[:12]}.example"
     made = r53.create_hosted_zone(Name=name, CallerReference=uuid.uuid4().hex)
@@ -273,8 +298,7 @@ def test_limits_of_one_batch(r53: Any) -> None:
     assert len(sets(r53, zone)) == 502
 
 
-def test_the_name_servers_of_a_domain_change_twice(store: mockaws.Store) -> None:
-    domains = client(store, "route53domains")
+def register(domains: Any) -> str:
     person = {
         **{"FirstName": "A", "LastName": "B", "ContactType": "PERSON", "AddressLine1": "1 Street", "City": "Town"},
         **{"CountryCode": "US", "State": "NY", "ZipCode": "10001", "PhoneNumber": "+1.2125550100"},
@@ -283,9 +307,52 @@ def test_the_name_servers_of_a_domain_change_twice(store: mockaws.Store) -> None
     name = f"d{uuid.uuid4().hex[:10]}.com"
     contacts = {f"{kind}Contact": person for kind in ("Admin", "Registrant", "Tech")}
     domains.register_domain(DomainName=name, DurationInYears=2, **contacts)
+    return name
+
+
+def the_name_servers_of_a_domain_change_twice(domains: Any) -> None:
+    name = register(domains)
     for server in ("ns1.agora.example", "ns2.agora.example"):
         domains.update_domain_nameservers(DomainName=name, Nameservers=[{"Name": server}])
-        assert [found["Name"] for found in domains.get_domain_detail(DomainName=name)["Nameservers"]] == [server]
+        found = domains.get_domain_detail(DomainName=name)["Nameservers"]
+        assert [one["Name"] for one in found] == [server]
+
+
+def a_transfer_needs_its_lock_lifted(domains: Any) -> None:
+    name = register(domains)
+    domains.enable_domain_transfer_lock(DomainName=name)
+    assert "clientTransferProhibited" in domains.get_domain_detail(DomainName=name)["StatusList"]
+    refused(lambda: domains.retrieve_domain_auth_code(DomainName=name), "InvalidInput")
+    domains.disable_domain_transfer_lock(DomainName=name)
+    assert domains.retrieve_domain_auth_code(DomainName=name)["AuthCode"]
+
+
+def a_domain_is_signed_and_unsigned(domains: Any) -> None:
+    name = register(domains)
+    key = {"Algorithm": 13, "Flags": 257, "PublicKey": "bm8gcmVhbCBrZXk="}
+    domains.associate_delegation_signer_to_domain(DomainName=name, SigningAttributes=key)
+    (found,) = domains.get_domain_detail(DomainName=name)["DnssecKeys"]
+    assert (found["Algorithm"], found["Flags"]) == (13, 257)
+    domains.disassociate_delegation_signer_from_domain(DomainName=name, Id=found["Id"])
+    assert domains.get_domain_detail(DomainName=name)["DnssecKeys"] == []
+
+
+REGISTRAR = [
+    the_name_servers_of_a_domain_change_twice,
+    a_transfer_needs_its_lock_lifted,
+    a_domain_is_signed_and_unsigned,
+]
+
+
+@pytest.mark.parametrize("check", REGISTRAR, ids=lambda check: check.__name__)
+def test_registrar_corrected(store: mockaws.Store, check: Callable[[Any], None]) -> None:
+    check(client(store, "route53domains"))
+
+
+@pytest.mark.parametrize("check", REGISTRAR, ids=lambda check: check.__name__)
+def test_stock_registrar_needs_the_correction(stock: str, check: Callable[[Any], None]) -> None:
+    with pytest.raises((AssertionError, ClientError, KeyError, ValueError)):
+        check(client_of("route53domains", stock, "AKIAIOSFODNN7EXAMPLE", "none"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from toolkit.model import Json
 from toolkit.rehearsal import twin
-from toolkit.rehearsal.mockaws_route53 import CorrectedDomains
+from toolkit.rehearsal.mockaws_domains import Changed, CorrectedDomains
 from toolkit.rehearsal.mockaws_server import Mock
 
 PORT, REGISTRY_PORT = 5300, 8053
@@ -59,17 +59,19 @@ def start(mock: Mock, config: dict[str, Json]) -> Names:
     return Names(answering, parent)
 
 
-def publish(parent: twin.Parent) -> Callable[[str, list[str]], None]:
+def publish(parent: twin.Parent) -> Changed:
     """Return what carries a change at the mocked registrar into the parent's registry."""
 
-    def changed(domain: str, servers: list[str]) -> None:
+    def changed(domain: str, servers: Sequence[str] | None, ds: Sequence[str] | None) -> None:
         before = parent.get(domain)
+        if before is None and not servers:
+            return  # never delegated: there is nothing to sign
         parent.put(
             domain,
             {
                 "registrar": before.registrar if before else "route53domains",
-                "nameservers": dict.fromkeys(servers),
-                "ds": list(before.ds) if before else [],
+                "nameservers": dict.fromkeys(servers) if servers else dict(before.nameservers) if before else {},
+                "ds": list(ds) if ds is not None else list(before.ds) if before else [],
             },
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +20,9 @@ from moto.core.responses import ActionResult
 from moto.moto_server.werkzeug_app import BackendRequest
 from moto.route53.models import FakeZone, RecordSet, Route53Backend, route53_backends
 from moto.route53.responses import Route53
-from moto.route53domains import urls as domains_urls
-from moto.route53domains.models import Route53DomainsBackend, route53domains_backends
 
+from toolkit.rehearsal import mockaws_dnssec
+from toolkit.rehearsal.mockaws_dnssec import Failure, SigningKey
 from toolkit.rehearsal.mockaws_errors import Answer, error
 from toolkit.rehearsal.mockaws_route53_rules import (
     ChangeRefused,
@@ -35,20 +35,15 @@ from toolkit.rehearsal.mockaws_route53_rules import (
 
 _TLDS = ("com", "net", "org", "co.uk")
 _PAGE = 300
-
-
-class Failure(Exception):
-    """An error answer of Route 53."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+ACCOUNT = "123456789012"
 
 
 class Zone(FakeZone):  # type: ignore[misc]
     """A hosted zone whose record sets are kept by name, type and set identifier."""
 
     sets: RecordSets
+    signing_keys: dict[str, SigningKey]
+    signing = False
 
     @property
     def rrsets(self) -> list[Any]:
@@ -115,7 +110,7 @@ class CorrectedRoute53(Route53Backend):  # type: ignore[misc]
             comment=made.comment,
             delegation_set=made.delegation_set,
         )
-        zone.vpcs = made.vpcs
+        zone.vpcs, zone.signing_keys = made.vpcs, {}
         if not kwargs.get("delegation_set_id"):
             zone.delegation_set.name_servers = name_servers(random.Random(made.resource_id))  # noqa: S311
         servers = zone.delegation_set.name_servers
@@ -232,29 +227,9 @@ class CorrectedResponse(Route53):  # type: ignore[misc]
         )
 
 
-class CorrectedDomains(Route53DomainsBackend):  # type: ignore[misc]
-    """moto's registrar, except that an operation that ended does not forbid the next one."""
-
-    #: Told of every change of name servers: (domain, names).
-    changed: Callable[[str, list[str]], None] = staticmethod(lambda _domain, _servers: None)
-
-    @property
-    def _url_module(self) -> Any:
-        return domains_urls  # moto derives it from the name of the class's module
-
-    def _Route53DomainsBackend__validate_duplicate_operations(self, _requested: Any) -> None:  # noqa: N802
-        """Allow it: every operation of this mock ends at once."""
-
-    def update_domain_nameservers(self, domain_name: str, nameservers: list[dict[str, Any]]) -> Any:
-        operation = super().update_domain_nameservers(domain_name, nameservers)
-        self.changed(domain_name, [server["Name"] for server in nameservers])
-        return operation
-
-
 def install() -> None:
-    """Make this process's moto use the corrected backends. Call before any Route 53 call."""
+    """Make this process's moto use the corrected backend. Call before any Route 53 call."""
     route53_backends.backend = CorrectedRoute53
-    route53domains_backends.backend = CorrectedDomains
 
 
 def handle(environ: dict[str, Any], *, settle: float) -> Answer:
@@ -263,6 +238,11 @@ def handle(environ: dict[str, Any], *, settle: float) -> Answer:
     response.settle = settle
     request = BackendRequest(environ)
     try:
+        signed = mockaws_dnssec.answer(
+            environ["REQUEST_METHOD"], request.raw_path, environ["rehost.body"], route53_backends[ACCOUNT]["aws"]
+        )
+        if signed is not None:
+            return Answer(200, {"Content-Type": "text/xml"}, signed.encode())
         status, headers, body = response._dispatch(request, request.raw_url, request.headers)
     except ChangeRefused as exc:
         return error("route53", 400, "InvalidChangeBatch", "[" + ", ".join(exc.reasons) + "]")

@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from toolkit.model import Json
-from toolkit.rehearsal import faults, mockaws_auth, mockaws_ec2, mockaws_route53, mockaws_s3
+from toolkit.rehearsal import faults, mockaws_auth, mockaws_domains, mockaws_ec2, mockaws_route53, mockaws_s3
 from toolkit.rehearsal.mockaws_calls import Call, CallLog, identify
 from toolkit.rehearsal.mockaws_errors import Answer, account_closed, error, request_id
 
@@ -148,6 +148,8 @@ def perform(mock: Mock, call: Call, environ: dict[str, Any]) -> Answer:
             return mockaws_s3.handle(environ)
         if call.service == "route53":
             return mockaws_route53.handle(environ, settle=mock.settle)
+        if call.service == "route53domains":
+            return mockaws_domains.handle(environ)
         if call.service == "ec2":
             return mockaws_ec2.handle(environ)
         if mock.app is None:
