@@ -4,6 +4,10 @@
 of both ends. ``bytes``: also every byte, read at the target and held against the source's ETag, or
 against the source's bytes where its ETag is no digest.
 
+When the source is gone, the last complete listing of it stands in: sizes, ETags and order are compared,
+``bytes`` reads back every object whose ETag is a digest, and an object made of parts counts by its ETag,
+which the target computed from what it received. Headers were compared while the source still answered.
+
 Enters: a job. Leaves: findings (bounded) and one :class:`~toolkit.model.Tally`.
 """
 
@@ -84,9 +88,9 @@ def _findings(job: Job, slug: str, tier: Tier, tally: _Sum, answers: bool) -> It
             tally.verified += sum(entry.marker for entry, _ in same)
             portion += [both for both in same if not both[0].marker]
             if len(portion) >= _PORTION:
-                yield from _deep(runner, job, tier, portion, tally)
+                yield from _deep(runner, job, tier, portion, tally, answers)
                 portion = []
-        yield from _deep(runner, job, tier, portion, tally)
+        yield from _deep(runner, job, tier, portion, tally, answers)
 
 
 def _source(job: Job, slug: str, answers: bool) -> Iterator[Entry]:
@@ -148,16 +152,16 @@ def _listed(address: str, todo: Todo) -> Finding | None:
 
 
 def _deep(
-    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum
+    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum, answers: bool
 ) -> list[Finding]:
     if not portion:
         return []
-    found = runner.run(_look(job, tier, portion))
+    found = runner.run(_look(job, tier, portion, answers))
     tally.verified += len(portion) - len({finding.feature for finding in found})
     return found
 
 
-async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]]) -> list[Finding]:
+async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], answers: bool) -> list[Finding]:
     found: list[Finding] = []
     items = iter(portion)
     async with session(job.knobs) as http:
@@ -168,9 +172,9 @@ async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]]) -> lis
         async def work() -> None:
             for mine, theirs in items:
                 try:
-                    differs = await _meta(source, target, mine, theirs)
+                    differs = await _meta(source, target, mine, theirs) if answers else ""
                     if not differs and tier == "bytes":
-                        differs = await _bytes(source, target, mine, theirs)
+                        differs = await _bytes(source if answers else None, target, mine, theirs)
                 except Fault as fault:
                     differs = fault.text
                 if differs:
@@ -202,10 +206,14 @@ async def _head(store: Store, entry: Entry) -> dict[str, str]:
     return dict(found)
 
 
-async def _bytes(source: Store, target: Store, mine: Entry, theirs: Entry) -> str:
+async def _bytes(source: Store | None, target: Store, mine: Entry, theirs: Entry) -> str:
+    if source is None and not is_single(mine.etag):
+        return ""
     there = await persist(lambda: _digests(target, theirs), target)
     if is_single(mine.etag) and there[0] == mine.etag:
         return ""
+    if source is None:
+        return "the bytes differ from the source's digest"
     here = await persist(lambda: _digests(source, mine), source)
     return "" if here == there else "the bytes differ"
 
