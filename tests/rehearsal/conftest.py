@@ -59,13 +59,20 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("stock") / "moto.log"
+    folder = tmp_path_factory.mktemp("stock")
+    log = folder / "moto.log"
+    settings = {
+        "S3_UPLOAD_PART_MIN_SIZE": "1",
+        "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1000000",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+        "MOTO_AMIS_PATH": str(mockaws.write_images(folder)),
+    }
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             stdout=sink,
             stderr=sink,
-            env={**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1", "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1000000"},
+            env={**os.environ, **settings},
         )
     try:
         net.wait_ready(lambda: net.tcp_open("127.0.0.1", port), "stock moto", seconds=60)
