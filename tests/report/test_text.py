@@ -35,7 +35,7 @@ def test_size(count: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.04, "0.0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (104_400, "1 d 5 h")],
+    [(0.04, "40 ms"), (1.25, "1.2 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (104_400, "1 d 5 h")],
 )
 def test_duration(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

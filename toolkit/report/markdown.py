@@ -132,7 +132,10 @@ def _changed(report: Mapping[str, Json]) -> Iterator[str]:
         return
     yield "## What changed meaning\n"
     yield ", ".join(f"{number(count)} {name}" for name, count in counts.items()) + ".\n"
-    rows = [[row.outcome, row.feature, len(row.addresses), row.reason, row.accepted] for row in changed(report)]
+    rows = [
+        [row.outcome, row.feature, len(row.addresses), "; ".join(row.reasons[:3]), row.accepted]
+        for row in changed(report)
+    ]
     if rows:
         yield from _table(["verdict", "feature", "resources", "reason", "accepted by"], rows[:SHOWN])
 

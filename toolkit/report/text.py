@@ -50,6 +50,8 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time span with its two largest units: 3725 → ``1 h 2 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     rest = round(seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from toolkit.families import FAMILIES, UNITS
 from toolkit.model import Json
-from toolkit.report.text import between, duration, figure, plural
+from toolkit.report.text import between, duration, figure
 from toolkit.summary import PROMISES
 
 SHOWN = 300  # findings in a rendering for people; report.json always holds all
@@ -185,24 +185,26 @@ def _is_digest(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Verdicts of one feature that say the same, with the addresses they fell on."""
+    """Verdicts of one feature with one outcome, with the addresses they fell on and their reasons."""
 
     outcome: str
     feature: str
-    reason: str
     accepted: str
     addresses: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 def changed(report: Mapping[str, Json]) -> list[Changed]:
     """Group the verdicts that are not ``kept``, worst first."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str], list[Mapping[str, Json]]] = {}
     for row in report.get("verdicts") or ():
         if row["verdict"] != "kept":
-            key = (row["verdict"], row["feature"], row["reason"], row.get("accepted", ""))
-            groups.setdefault(key, []).append(row["address"])
-    found = [Changed(*key, tuple(sorted(addresses))) for key, addresses in groups.items()]
-    return sorted(found, key=lambda group: (_OUTCOMES.index(group.outcome), group.feature, group.reason))
+            groups.setdefault((row["verdict"], row["feature"], row.get("accepted", "")), []).append(row)
+    found = [
+        Changed(*key, tuple(sorted({row["address"] for row in rows})), tuple(sorted({row["reason"] for row in rows})))
+        for key, rows in groups.items()
+    ]
+    return sorted(found, key=lambda group: (_OUTCOMES.index(group.outcome), group.feature, group.accepted))
 
 
 def outcomes(report: Mapping[str, Json]) -> dict[str, int]:
@@ -220,19 +222,14 @@ def ties(report: Mapping[str, Json]) -> list[tuple[str, int, list[tuple[str, str
     remaining, replaced, removed = (list(rows.get(name) or ()) for name in ("remaining", "replaced", "removed"))
     return [
         ("remaining", len(remaining), [(str(row["address"]), str(row["text"])) for row in remaining[:SHOWN]]),
-        (
-            "replaced",
-            len(replaced),
-            _by_kind((f"{_kind(row['address'])} {row['feature']}", row["by"]) for row in replaced),
-        ),
-        ("removed", len(removed), _by_kind((_kind(address), "now at the new side") for address in removed)),
+        ("replaced", len(replaced), _by_kind((_kind(row["address"]), str(row["feature"])) for row in replaced)),
+        ("removed", len(removed), _by_kind((_kind(address), "") for address in removed)),
     ]
 
 
 def _by_kind(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(what, f"{text} ({plural(count, 'time')})") for (what, text), count in sorted(Counter(rows).items())][
-        :SHOWN
-    ]
+    counts = sorted(Counter(rows).items())
+    return [(what, f"{text} ×{count:,}".strip()) for (what, text), count in counts[:SHOWN]]
 
 
 def _kind(address: str) -> str:
