@@ -37,7 +37,7 @@ def hints_of(site: Site) -> wire.Hints:
 def fetcher(site: Site) -> Fetch:
     """Return how journeys send a request: to whatever the name resolves to, remembered for a moment."""
     hints = hints_of(site)
-    ca = site.section("outside").get("ca")
+    ca = (site.section("outside").get("tls") or {}).get("ca")
     trusted = str(site.folder / ca) if ca else None
     known: dict[str, tuple[float, str]] = {}
 

@@ -26,7 +26,7 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
-from toolkit.errors import Unreachable, UsageError
+from toolkit.errors import Refused, Unreachable, UsageError
 
 TIMEOUT = 5.0
 TRIES = 2
@@ -298,6 +298,9 @@ def _ask(current: Servers, name: dns.name.Name, rdtype: str) -> tuple[dns.messag
                 message = query(address, name.to_text(), rdtype, tcp=True)
         except Unreachable:
             failures.append(f"{server} ({address}) does not answer")
+            continue
+        except Refused as exc:  # the guard of a rehearsal: this server belongs to the side that was left
+            failures.append(f"{server} ({address}): {exc.text}")
             continue
         rcode = dns.rcode.to_text(message.rcode())
         if rcode not in ("NOERROR", "NXDOMAIN"):

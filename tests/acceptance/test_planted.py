@@ -118,9 +118,10 @@ def test_4_a_certificate_issued_by_the_old_provider(play: Play, tmp_path: Path) 
     doc = overlay.load(site)
     name = "secure.preview.agora.example"
     doc["certificates"] = {"planted": {"served": [f"{name}:8443"]}}
-    doc["outside"]["ca"] = "ca.pem"
+    doc["outside"]["tls"] = {"ca": "ca.pem"}
     overlay.dump(site, doc)
-    address = next(item["address"] for item in machines(play, "servers")["servers"] if item["name"] == "web-1")
+    web = next(item for item in machines(play, "servers")["servers"] if item["name"] == "web-1")
+    address = web["body"]["addresses"]["private"][0]
     try:
         for issuer, bad in (("Amazon", True), ("Agora Test CA", False)):
             with tls_server(address, name, issuer, play.site / "ca.pem", tmp_path):
@@ -148,10 +149,10 @@ def test_6_a_server_of_the_app_is_down(play: Play) -> None:
 
 
 def test_7_one_lost_row_one_changed_object_one_account(play: Play) -> None:
-    run_sql(play, "CREATE TABLE kept AS SELECT * FROM follows LIMIT 1")
-    run_sql(play, "DELETE FROM follows WHERE rowid = (SELECT MIN(rowid) FROM follows)")
-    assert failed(play) == {"contents"}
-    run_sql(play, "INSERT INTO follows SELECT * FROM kept")
+    run_sql(play, "CREATE TABLE kept AS SELECT * FROM posts ORDER BY id DESC LIMIT 1")
+    run_sql(play, "DELETE FROM posts WHERE id = (SELECT MAX(id) FROM posts)")
+    assert "contents" in failed(play)
+    run_sql(play, "INSERT INTO posts SELECT * FROM kept")
     run_sql(play, "DROP TABLE kept")
 
 

@@ -134,8 +134,8 @@ def touches(found: Chain, old: OldSide) -> str:
         if under(cname, old.suffixes):
             return f"it is an alias of {cname}"
     for answer in found.answers:
-        if rdata.address_type(answer) and inside(answer, old.addresses):
-            return f"the answer is {answer}"
+        if hit := mentions(found.rdtype, answer, old):
+            return f"the answer names {hit}"
     return ""
 
 
