@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.storage.ends import Recording
 from tests.storage.fake import Fake, running
 from toolkit.errors import AuthError, NeedsHuman, NotFound, Paused, Refused, RehostError, Unreachable
 from toolkit.model import Finding
-from toolkit.storage.engine import gather, http, listing, work
+from toolkit.storage.engine import gather, http, listing, shardlog, work
 from toolkit.storage.model import Knobs
 
 QUICK = Knobs(in_flight=8, attempts=4, batch_rows=10, small=64 << 10, chunk=4 << 10, read_timeout=1.0)
@@ -250,3 +251,28 @@ def test_a_listing_that_nobody_reads_to_its_end_stops(fakes: tuple[Fake, Fake]) 
     assert next(stream).key == b"k0000"
     stream.close()  # type: ignore[attr-defined]
     assert source.calls["GET"] < 10
+
+
+def test_38_a_full_local_disk_pauses(fakes: tuple[Fake, Fake], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = fakes
+    source.objects = {b"k%03d" % n: b"x" for n in range(40)}
+    job = work.Job("storage/objects/b", source.plane, "b", target.plane, "b", False, False, run, QUICK)
+    (shard,) = gather.shards(job, "b", "main")
+    calls = 0
+    really = shardlog.ShardLog.sync
+
+    def full(log: shardlog.ShardLog) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really(log)
+
+    lease = Recording(shard, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(shardlog.ShardLog, "sync", full)
+        with pytest.raises(Paused, match="full"):
+            work.run(job, lease, work.Pace(4, 4), lambda done, size, wait: None)
+    assert lease.cursor < shard.stop
+    work.run(job, lease, work.Pace(4, 4), lambda done, size, wait: None)
+    assert target.objects == source.objects

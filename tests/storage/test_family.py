@@ -254,11 +254,14 @@ def test_verify_without_a_source_uses_its_last_listing(mocked: Ends, run: Path) 
     move.apply()
     desired = move.desired()
     alone = StorageFamily(source=None, target=mocked.target.driver, workspace=run, tick=lambda progress: None)
-    assert Tally(f"storage/objects/{name}", 3, 3, 3) in list(alone.verify(desired, "list"))
-    mocked.target.client.delete_object(Bucket=move.target_bucket, Key="k1")
+    for tier in ("list", "meta", "bytes"):
+        assert Tally(f"storage/objects/{name}", 3, 3, 3) in list(alone.verify(desired, tier))
+    client = mocked.target.client
+    client.put_object(Bucket=move.target_bucket, Key="k2", Body=b"y")  # same size, and no one to ask but the listing
+    client.delete_object(Bucket=move.target_bucket, Key="k1")
     found = list(alone.verify(desired, "list"))
-    assert [item.verdict for item in found if isinstance(item, Finding)] == ["missing"]
-    assert Tally(f"storage/objects/{name}", 3, 2, 2) in found
+    assert [item.verdict for item in found if isinstance(item, Finding)] == ["missing", "different"]
+    assert Tally(f"storage/objects/{name}", 3, 1, 1) in found
 
 
 def test_verify_without_a_target_bucket_counts_all_as_lost(mocked: Ends, run: Path) -> None:

@@ -44,6 +44,7 @@ class _Sum:
     verified: int = 0
     size: int = 0
     said: int = 0
+    alone: bool = False  # the source does not answer: its last listing stands in for it
 
 
 def verify(job: Job, slug: str, tier: Tier, *, source_answers: bool = True) -> Iterator[Finding | Tally]:
@@ -70,7 +71,7 @@ def _bounded(findings: Iterable[Finding], address: str, tally: _Sum) -> Iterator
 
 
 def _findings(job: Job, slug: str, tier: Tier, tally: _Sum, answers: bool) -> Iterator[Finding]:
-    source = _source(job, slug, answers)
+    source = _source(job, slug, answers, tally)
     target = listing.entries(job.target, job.target_bucket, job.knobs, versions=job.versions)
     decided = compare.decide(compare.pairs(source, target), Ledger(job.run, slug))
     with asyncio.Runner() as runner:
@@ -88,12 +89,12 @@ def _findings(job: Job, slug: str, tier: Tier, tally: _Sum, answers: bool) -> It
             tally.verified += sum(entry.marker for entry, _ in same)
             portion += [both for both in same if not both[0].marker]
             if len(portion) >= _PORTION:
-                yield from _deep(runner, job, tier, portion, tally, answers)
+                yield from _deep(runner, job, tier, portion, tally)
                 portion = []
-        yield from _deep(runner, job, tier, portion, tally, answers)
+        yield from _deep(runner, job, tier, portion, tally)
 
 
-def _source(job: Job, slug: str, answers: bool) -> Iterator[Entry]:
+def _source(job: Job, slug: str, answers: bool, tally: _Sum) -> Iterator[Entry]:
     path = gather.inventory_path(job.run, slug)
     if answers:
         live = listing.entries(job.source, job.source_bucket, job.knobs, versions=job.versions)
@@ -112,6 +113,7 @@ def _source(job: Job, slug: str, answers: bool) -> Iterator[Entry]:
             f"{job.address}: the source does not answer and no listing of it was kept",
             "run `rehost apply` while the source still answers",
         )
+    tally.alone = True
     yield from manifest.entries(path)
 
 
@@ -152,16 +154,16 @@ def _listed(address: str, todo: Todo) -> Finding | None:
 
 
 def _deep(
-    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum, answers: bool
+    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum
 ) -> list[Finding]:
     if not portion:
         return []
-    found = runner.run(_look(job, tier, portion, answers))
+    found = runner.run(_look(job, tier, portion, answers=not tally.alone))
     tally.verified += len(portion) - len({finding.feature for finding in found})
     return found
 
 
-async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], answers: bool) -> list[Finding]:
+async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], *, answers: bool) -> list[Finding]:
     found: list[Finding] = []
     items = iter(portion)
     async with session(job.knobs) as http:

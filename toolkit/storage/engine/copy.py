@@ -288,10 +288,9 @@ async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
 
 async def look_again(store: Store, entry: Entry) -> Entry:
     """Return the entry as it is now (an unversioned object that changed after it was listed)."""
-    headers, _ = await persist(lambda: store.read("HEAD", entry.key), store)
+    headers, _ = await persist(lambda: store.read("HEAD", entry.key, query=pin(entry)[0]), store)
     etag = headers.get("ETag", "").strip('"')
     length = headers.get("Content-Length", "")
     if not re.fullmatch(r"[0-9]+", length):
         raise Fault("refused", store.where, f"{shown(entry.key)}: HEAD names no length")
-    version = headers.get("x-amz-version-id", "") if entry.version else ""
-    return entry._replace(etag=etag, size=int(length), version=version)
+    return entry._replace(etag=etag, size=int(length))

@@ -72,6 +72,8 @@ _CODES: dict[str, Kind] = {
     "RequestTimeTooSkewed": "skew",
     "AccessDenied": "denied",
     "NoSuchBucket": "no-bucket",
+    "PermanentRedirect": "no-bucket",  # it lives in another region; redirects are never followed
+    "AuthorizationHeaderMalformed": "no-bucket",
     "NoSuchKey": "gone",
     "NoSuchVersion": "gone",
     "PreconditionFailed": "changed",

@@ -56,11 +56,12 @@ class Gate:
             self.limit = min(float(self.most), self.limit + 1.0 / self.limit)
 
     def _wake(self) -> None:
-        while self._waiting:
+        free = int(self.limit) - self.active
+        while self._waiting and free > 0:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
+                free -= 1
 
 
 class Hold:

@@ -81,7 +81,8 @@ def shards(job: Job, slug: str, lane: Round, *, target_exists: bool = True) -> I
 def _shard(run: Path, slug: str, number: int, count: int, rows: list[Row]) -> Shard:
     name = f"{slug}-{number:03d}-{count:06d}"
     path = run / "manifest" / f"{name}.parquet"
-    manifest.write(path, (manifest.flat(row) for row in rows), manifest.ROWS)
+    with manifest.local_disk(run):
+        manifest.write(path, (manifest.flat(row) for row in rows), manifest.ROWS)
     figures = Figures()
     for row in rows:
         figures.count(row)

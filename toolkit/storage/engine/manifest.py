@@ -6,14 +6,17 @@ folder, each complete or absent. Keys are binary columns; S3 Inventory and DuckD
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toolkit.errors import Paused
 from toolkit.files import sync_folder
 from toolkit.storage.model import Entry, Row, Written
 
@@ -41,6 +44,17 @@ WRITTEN = pa.schema(
     ]
 )
 _GROUP = 20_000
+
+
+@contextmanager
+def local_disk(run: Path) -> Iterator[None]:
+    """A full disk under the run folder pauses the work; what was finished is kept."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Paused(f"the disk under {run} is full", "free space there, then run the same command again") from exc
 
 
 class TableFile:

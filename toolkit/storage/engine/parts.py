@@ -304,7 +304,7 @@ async def _complete(lane: Lane, entry: Entry, upload: str, digests: list[bytes])
     async def attempt() -> Written:
         try:
             headers, answer = await lane.target.read(
-                "POST", entry.key, query=[("uploadId", upload)], body=body.encode()
+                "POST", entry.key, query=[("uploadId", upload)], headers=lane.only_new, body=body.encode()
             )
         except Fault as fault:
             if fault.code_name != "NoSuchUpload":

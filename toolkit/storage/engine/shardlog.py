@@ -13,6 +13,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,14 @@ class ShardLog:
     def __init__(self, run: Path, shard: str) -> None:
         folder = run / "log"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        epoch = 1 + max((int(path.suffixes[-2].removeprefix(".epoch-")) for path in paths(run, shard)), default=0)
-        path = folder / f"{shard}.epoch-{epoch}.log"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
+        descriptor = -1
+        while descriptor < 0:
+            epoch = 1 + max((int(path.suffixes[-2].removeprefix(".epoch-")) for path in paths(run, shard)), default=0)
+            # Somebody who lost the lease may still be alive and take the same number.
+            with suppress(FileExistsError):
+                descriptor = os.open(folder / f"{shard}.epoch-{epoch}.log", flags, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
         sync_folder(folder)
 
     def intent(self, start: int, stop: int) -> None:

@@ -26,6 +26,7 @@ from toolkit.storage.engine.copy import Lane
 from toolkit.storage.engine.faults import FATAL, Fault, as_error
 from toolkit.storage.engine.gate import Gate, Hold
 from toolkit.storage.engine.http import Store, session
+from toolkit.storage.engine.manifest import local_disk
 from toolkit.storage.engine.one import CONFLICT, copy_row, written_before
 from toolkit.storage.engine.parts import abort
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
@@ -94,14 +95,15 @@ class Batch:
 
 def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
     """Copy the rows of one shard from the lease's cursor on."""
-    try:
-        asyncio.run(_run(job, lease, pace, tick))
-    except BaseExceptionGroup as several:
-        raise _first(several) from several
-    except Fault as fault:
-        raise as_error(fault) from fault
-    if lease.cursor >= lease.shard.stop:
-        shardlog.seal(job.run, lease.shard.id)
+    with local_disk(job.run):
+        try:
+            asyncio.run(_run(job, lease, pace, tick))
+        except BaseExceptionGroup as several:
+            raise _first(several) from several
+        except Fault as fault:
+            raise as_error(fault) from fault
+        if lease.cursor >= lease.shard.stop:
+            shardlog.seal(job.run, lease.shard.id)
 
 
 def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
