@@ -22,6 +22,12 @@ def test_txt_keeps_boundaries_and_bytes() -> None:
         rdata.canonical("TXT", '"not closed')
 
 
+def test_text_without_quotes_would_lose_its_spaces() -> None:
+    assert rdata.canonical("TXT", "token") == '"token"'
+    with pytest.raises(Unsupported, match="without quotes"):
+        rdata.canonical("TXT", "v=spf1 -all")
+
+
 def test_a_long_string_is_cut_as_on_the_wire() -> None:
     assert rdata.canonical("TXT", '"' + "x" * 300 + '" "y"') == '"' + "x" * 255 + '" "' + "x" * 45 + '" "y"'
     cut = rdata.parse("TXT", '"' + "\\228" * 200 + '\\"' * 60 + '"')

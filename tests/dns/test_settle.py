@@ -77,7 +77,8 @@ def test_leftovers_are_blocked() -> None:
         "cdn/CNAME", "@/AAAA", "@/MX", "gone/A", "bad/A",
     }  # fmt: skip
     assert {verdict.outcome for verdict in verdicts} == {"blocked"}
-    assert {verdict.feature for verdict in verdicts} == {"still-points-at-old-side"}
+    assert {v.address.rpartition("agora/")[2]: v.feature for v in verdicts}["bad/A"] == "unreadable-data"
+    assert [verdict.feature for verdict in verdicts].count("still-points-at-old-side") == 4
     assert all(verdict.reason and verdict.instead for verdict in verdicts)
 
 

@@ -36,17 +36,19 @@ def ask_all(server: str, questions: Sequence[Question], *, tcp: bool) -> Iterato
 def _window(server: str, part: Sequence[Question], *, tcp: bool) -> list[dns.message.Message | None]:
     answers: list[dns.message.Message | None] = [None] * len(part)
     waiting = dict(enumerate(part))
-    for attempt in range(TRIES):
-        if not waiting:
-            break
+    failed = 0
+    while waiting and failed < TRIES:
         try:
-            got = _stream(server, waiting) if tcp else _datagrams(server, waiting, TIMEOUT * (attempt + 1) / 2)
+            got = _stream(server, waiting) if tcp else _datagrams(server, waiting, TIMEOUT * (failed + 1) / 2)
         except OSError:
-            time.sleep(0.05 * attempt)
-            continue
+            got = {}
         for number, message in got.items():
             answers[number] = message
             waiting.pop(number)
+        # A server may answer one question per connection, or a few per second: that is slow, not dead.
+        failed = 0 if got else failed + 1
+        if not got:
+            time.sleep(0.05 * failed)
     return answers
 
 
@@ -101,10 +103,14 @@ def _stream(server: str, waiting: dict[int, Question]) -> dict[int, dns.message.
         wires = [_wire(number, question) for number, question in waiting.items()]
         sock.sendall(b"".join(struct.pack("!H", len(wire)) + wire for wire in wires))
         while len(got) < len(waiting):
-            head = reader.read(2)
-            if len(head) < 2:
+            try:
+                head = reader.read(2)
+                wire = reader.read(struct.unpack("!H", head)[0]) if len(head) == 2 else b""
+            except OSError:
                 break
-            found = _parse(reader.read(struct.unpack("!H", head)[0]), waiting)
+            if not wire:
+                break
+            found = _parse(wire, waiting)
             if found is not None:
                 got[found[0]] = found[1]
     return got

@@ -7,6 +7,7 @@ one change per zone, because a provider takes thousands at once and a name must 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -90,10 +91,11 @@ class DnsFamily:
     def _read_all(self, driver: DnsDriver) -> Iterator[Resource | NotSeen]:
         used: set[str] = set()
         for zone in sorted(driver.ex_zones(), key=lambda item: (item.name, item.private, item.id)):
-            slug, number = zone.name, 1
+            plain = re.sub(r"[^a-z0-9.-]", "-", zone.name)
+            slug, number = plain, 1
             while slug in used:
                 number += 1
-                slug = f"{zone.name}~{number}"
+                slug = f"{plain}~{number}"
             used.add(slug)
             try:
                 info, sets = content.read_sets(driver, zone)

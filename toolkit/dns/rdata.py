@@ -46,6 +46,9 @@ def parse(rdtype: str, text: str) -> dns.rdata.Rdata:
     A text string of more than 255 bytes is cut where every server cuts it on the wire.
     """
     if rdtype in ("TXT", "SPF"):
+        if '"' not in text and len(text.split()) > 1:
+            # Read as presentation text these would be several strings that run together without a space.
+            raise Unsupported(f"{text!r} is text without quotes", "write it in double quotes: '\"v=spf1 -all\"'")
         text = _STRING.sub(_cut, text)
     try:
         return dns.rdata.from_text(

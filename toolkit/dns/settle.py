@@ -33,7 +33,7 @@ class Wanted:
     soa: str = ""
     rrsets: Mapping[str, RRSet] = field(default_factory=dict)
     servers: Mapping[str, RRSet] = field(default_factory=dict)
-    unexpressed: Mapping[str, str] = field(default_factory=dict)  # key → why
+    unexpressed: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # key → feature and why
     served: bool = True  # whether anybody is known who will serve it
 
     @property
@@ -71,12 +71,12 @@ def _wanted(
     private = bool(zone.body.get("private")) if zone else False
     ns_ttl = min(int(facts.get("ns_ttl") or NS_TTL), NS_TTL)
     rrsets: dict[str, RRSet] = {}
-    wrong: dict[str, str] = {}
+    wrong: dict[str, tuple[str, str]] = {}
     for key, resource in sets.items():
         try:
             rrsets[key] = from_body(name, key, resource.body)
         except Unsupported as exc:
-            wrong[key] = exc.text
+            wrong[key] = ("unreadable-data", exc.text)
     servers = {} if private else dict(_server_addresses(name, ns_ttl, nameservers))
     return Wanted(slug, name, private, ns_ttl, str(facts.get("soa") or ""), rrsets, servers, wrong)
 
@@ -107,7 +107,8 @@ def _finished(
             elif keeps_alias:
                 rrsets[key] = rrset
             else:
-                wrong[key] = f"an alias to {rrset.alias['name']}, for which no {rrset.type} address is known"
+                text = f"an alias to {rrset.alias['name']}, for which no {rrset.type} address is known"
+                wrong[key] = ("still-points-at-old-side", text)
         elif rrset.type == "NS" and rrset.name in public and nameservers and rrset.name != names.canonical(zone.name):
             rrsets[key] = replace(rrset, values=rdata.canonical_set("NS", nameservers))
         else:
@@ -148,12 +149,12 @@ def leftovers(
                 f"the target provider names no name server for {zone.name}",
                 "give it `nameservers: {NAME: ADDRESS}` in site.yaml",
             )
-        for key, why in zone.unexpressed.items():
+        for key, (feature, why) in zone.unexpressed.items():
             yield Verdict(
                 rrset_address(zone.slug, key),
-                "still-points-at-old-side",
+                feature,
                 "blocked",
-                f"{key} in {zone.name} is {why}",
+                f"{key} of {zone.name}: {why}",
                 "move what it points at, give the record plain values in site.yaml, or ignore it with a reason",
             )
         for key, rrset in zone.rrsets.items():

@@ -31,7 +31,7 @@ def verify_zone(zone: Wanted, servers: Sequence[Server] | None, tick: Tick) -> I
             f"{key} of {zone.name} was not written: {why}",
             "give it plain values in site.yaml, or ignore it with a reason",
         )
-        for key, why in zone.unexpressed.items()
+        for key, (_, why) in zone.unexpressed.items()
     ]
     if servers is None:
         yield Finding(where, "zone", "missing", f"zone {zone.name} is not at the target", "run `rehost apply`")
