@@ -35,6 +35,7 @@ KINDS: Mapping[str, Kind] = {
             "acm-validations.aws",
             "aws.dev",
             "awsapps.com",
+            "amazonses.com",
             *(f"awsdns-{n:02d}.{tld}" for n in range(64) for tld in ("com", "net", "org", "co.uk")),
         ),
         ("Amazon",),

@@ -61,6 +61,7 @@ def test_the_registrar(aws: Aws, embedded: NewSide, moved: tuple[DnsFamily, dict
     [
         ("mx/MX", "10 inbound-smtp.us-east-1.amazonaws.com.", "inbound-smtp.us-east-1.amazonaws.com"),
         ("spf/TXT", '"v=spf1 include:us-east-1.amazonaws.com -all"', "us-east-1.amazonaws.com"),
+        ("mail/TXT", '"v=spf1 include:amazonses.com -all"', "amazonses.com"),
         ("spf/TXT", '"v=spf1 ip4:127.9.0.9 -all"', "127.9.0.9"),
         ("cdn/CNAME", "d1.cloudfront.net.", "d1.cloudfront.net"),
         ("late/A", "127.9.0.77", "127.9.0.77"),

@@ -112,7 +112,10 @@ def test_powerdns_to_route53(aws: Aws, embedded: NewSide, tmp_path: Path) -> Non
 def test_slugs_of_zones_with_one_name(aws: Aws, embedded: NewSide, tmp_path: Path) -> None:
     driver = aws.driver()
     first, second = driver.ex_create_zone("twice.example"), driver.ex_create_zone("twice.example")
+    odd = driver.ex_create_zone("0/25._x.example")
     made = world.family(aws, embedded, tmp_path)
+    assert any(address == "dns/zone/0-25.-x.example" for address in world.resources(made))
+    driver.ex_delete_zone(odd.id)
     slugs = {item.address for item in world.resources(made).values() if item.body.get("name") == "twice.example"}
     assert slugs == {"dns/zone/twice.example", "dns/zone/twice.example~2"}
     wanted = state([Resource("dns/zone/t", {"name": "twice.example", "private": False})])

@@ -14,18 +14,11 @@ from toolkit.dns.model import ZoneInfo
 from toolkit.families import OldSide
 from toolkit.model import Change, Endpoint, Finding, Resource, Tally, state
 from toolkit.plan import ordered
+from toolkit.providers import KINDS
 
 ZONE = "agora.example"
 LB = "web-1234.us-east-1.elb.amazonaws.com"
-OLD = OldSide(
-    "aws",
-    (
-        "amazonaws.com",
-        "cloudfront.net",
-        *(f"awsdns-{n:02d}.{t}" for n in range(64) for t in ("com", "net", "org", "co.uk")),
-    ),
-    ("127.9.0.0/24",),
-)
+OLD = OldSide("aws", KINDS["aws"].suffixes, ("127.9.0.0/24",))
 ENDS = {
     "lb": Endpoint("compute/load_balancer/web", "hostname", LB, ("127.8.0.16", "127.8.0.17")),
     "a": Endpoint("compute/server/web-1", "ipv4", "127.9.0.16", ("127.8.0.16",)),
