@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from toolkit.rehearsal.lab.accelerator import KVM, kvm_boots
 from toolkit.rehearsal.lab.info import BRIDGE, DNS_ADDRESSES, GATEWAY, POOL, PREFIX, Libvirt
-from toolkit.rehearsal.lab.process import wait_until
+from toolkit.rehearsal.lab.process import run, wait_until
 
 Spawn = Callable[[str, Sequence[str]], "Popen[bytes]"]
 URI = "qemu:///system"
