@@ -13,11 +13,14 @@ from toolkit.rehearsal import lab
 
 app = typer.Typer(help="Start and stop a lab of real daemons (root on Debian).", no_args_is_help=True)
 LabFolder = Annotated[Path, typer.Option("--folder", help="Folder of this lab.")]
+MinPart = Annotated[
+    int, typer.Option("--min-part", min=1, help="Smallest part of a multipart upload that the store takes, in bytes.")
+]
 DEFAULT = Path(".rehost/lab")
 
 
 @app.command()
-def up(folder: LabFolder = DEFAULT, yes: Yes = False, as_json: AsJson = False) -> None:
+def up(folder: LabFolder = DEFAULT, min_part: MinPart = 1, yes: Yes = False, as_json: AsJson = False) -> None:
     """Start Ceph, PowerDNS, libvirt and sshd in a namespace tree of their own.
 
     Needs root on Debian; missing Debian packages are installed after asking. `lab down` (or killing the
@@ -29,7 +32,7 @@ def up(folder: LabFolder = DEFAULT, yes: Yes = False, as_json: AsJson = False) -
         display.say(f"Debian packages to install: {' '.join(missing)}")
         consent(yes=yes, dry_run=False, question="Install them?")
         lab.install_packages(display.tick)
-    info = lab.up(folder, tick=display.tick)
+    info = lab.up(folder, tick=display.tick, min_part=min_part)
     out(info.to_json(), as_json=as_json, text=f"The lab is up in {folder}. Next: `rehost rehearse --target lab`.")
 
 
