@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from toolkit import verdicts
+from toolkit.summary import PROMISES
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = ("storage", "dns", "compute", "database")
@@ -325,6 +326,20 @@ def test_every_verdict_row_has_its_test(family: str) -> None:
     for row in rows:
         assert row.reason, f"{row.feature}: no reason"
         assert row.instead or row.outcome not in ("degraded", "blocked"), f"{row.feature}: what could be done instead?"
+
+
+# -- promises
+
+
+def test_every_promise_has_a_test_with_its_number() -> None:
+    names = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    for promise in PROMISES:
+        assert any(name.startswith(f"test_{promise.lower()}_") for name in names), promise
 
 
 # -- the rules can fail

@@ -66,7 +66,7 @@ def test_bench_copy(tmp_path: Path) -> None:
         assert timed("verify", 5_000, "objects", lambda: at.rehost("verify")) > 200
 
 
-def test_bench_p6_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
+def test_p6_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
     figures = {}
     for objects in (1_000, 20_000):
         folder = tmp_path / str(objects)
