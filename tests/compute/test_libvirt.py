@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from toolkit.compute.drivers import accelerator, iso9660
+from toolkit.compute.drivers.libvirt_store import public_line
 from toolkit.compute.model import Definition, Found
 from toolkit.errors import ApplyError, Conflict, NotFound, Refused, Unreachable
 from toolkit.secrets import Secret

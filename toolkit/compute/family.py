@@ -340,11 +340,12 @@ class ComputeFamily:
         mark = have.facts.get("provenance") or {}
         if mark.get("address") != change.address:
             return  # it was there before us and only looked the same
-        if kind == "server":
+        changed = differences(kind, want.body, have.body) or mark.get("digest") not in (None, digest(want.body))
+        if kind == "server" and (changed or not purge):
             driver.ex_stop(have.id)
         if not purge:
             return
-        if differences(kind, want.body, have.body) or mark.get("digest") not in (None, digest(want.body)):
+        if changed:
             raise Conflict(
                 f"{change.address} was changed since we made it, so it was not removed", "look at it, then remove it"
             )

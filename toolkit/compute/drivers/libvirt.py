@@ -28,13 +28,14 @@ from toolkit.compute.drivers import libvirt_store as store
 from toolkit.compute.drivers.accelerator import probe
 from toolkit.compute.drivers.libvirt_errors import translated, unsupported
 from toolkit.compute.model import RUNNING, Definition, Found, Kind, Peer, Size, safe_name, slug_of
-from toolkit.errors import Conflict, NotFound, Refused
+from toolkit.errors import Conflict, NotFound, Refused, RehostError
 from toolkit.files import write_atomic
 from toolkit.model import Json, NotSeen, sha256_hex
 from toolkit.secrets import Secret
 
 _LABEL = "cidata"
-_STOP_SECONDS = 45.0
+_BUTTON_SECONDS = 10.0
+_STOP_SECONDS = 35.0
 _BOOT_SECONDS = 300.0
 _STATES = {1: RUNNING, 2: RUNNING, 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "suspended"}
 _log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         if self._filters():
             name = libvirt_xml.filter_name(slug_of(address))
             with translated():
-                self.connection.nwfilterDefineXML(libvirt_xml.firewall(name, self._filter_uuid(name), body, peers), 0)
+                self.connection.nwfilterDefineXML(libvirt_xml.firewall(name, self._filter_uuid(name), body, peers))
         return store.store(self._folder, "firewall", address, body)
 
     def _filter_uuid(self, name: str) -> str:
@@ -263,7 +264,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         name = libvirt_xml.filter_name(ident)
         parts = [libvirt_xml.filter_name(slug_of(item)) for item in definition.firewalls]
         with translated():
-            self.connection.nwfilterDefineXML(libvirt_xml.server(name, self._filter_uuid(name), parts), 0)
+            self.connection.nwfilterDefineXML(libvirt_xml.server(name, self._filter_uuid(name), parts))
         return name
 
     def ex_start(self, ident: str, _env: Mapping[str, Secret]) -> None:
@@ -274,17 +275,31 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
                 domain.create()
 
     def ex_stop(self, ident: str) -> None:
-        """Ask the guest to shut down, and cut the power if it does not listen."""
+        """Ask the guest to shut down, by its power button and then over SSH; cut the power if it does not listen."""
         with translated():
             domain = self.connection.lookupByUUIDString(ident)
             if not domain.isActive():
                 return
             domain.shutdown()
-            deadline = time.monotonic() + _STOP_SECONDS
-            while domain.isActive() and time.monotonic() < deadline:
-                time.sleep(0.2)
-            if domain.isActive():
+            if self._off(domain, _BUTTON_SECONDS):
+                return
+            self._power_off(ident)
+            if not self._off(domain, _STOP_SECONDS):
                 domain.destroy()
+
+    def _off(self, domain: Any, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while domain.isActive() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return not domain.isActive()
+
+    def _power_off(self, ident: str) -> None:
+        """Log in and shut down: small guests have nobody who listens to the power button."""
+        try:
+            host, _ = self._way_in(ident)
+            hosts.run(host, ["poweroff"], timeout=_BUTTON_SECONDS, sudo=host.user != "root")
+        except RehostError as exc:
+            _log.info("the guest %s cannot be asked over SSH: %s", ident, exc.text)
 
     def ex_remove(self, kind: Kind, ident: str) -> None:
         """Remove what is ours: a server with its disk, filter and seed. Already gone is no error."""
@@ -321,6 +336,17 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
 
     def ex_exec(self, ident: str, argv: list[str], stdin: bytes, timeout: float) -> Completed:
         """Run a command in the guest over SSH, in the app's folder, once the guest answers."""
+        host, folder = self._way_in(ident)
+        hosts.wait_reachable(host, seconds=_BOOT_SECONDS, pause=lambda _elapsed: time.sleep(1.0))
+        whole = ["env", "-C", folder, *argv] if folder else argv
+        return hosts.run(host, whole, stdin=stdin, timeout=timeout, sudo=host.user != "root")
+
+    def _way_in(self, ident: str) -> tuple[hosts.Host, str]:
+        """Return how to log in to a guest, and the folder of its app.
+
+        Raises:
+            Refused: no key is configured, or the guest is not ours or has no address.
+        """
         with translated():
             stored = libvirt_xml.note(self.connection.lookupByUUIDString(ident).XMLDesc())
         key = self._access.get("key")
@@ -329,10 +355,7 @@ class LosslessLibvirt(LibvirtNodeDriver):  # type: ignore[misc]
         _, public = store.host_key(self._home(ident))
         user = str(self._access.get("user") or "root")
         host = hosts.Host(stored["body"]["addresses"]["private"][0], 22, user, key, public)
-        hosts.wait_reachable(host, seconds=_BOOT_SECONDS, pause=lambda _elapsed: time.sleep(1.0))
-        folder = (stored["body"].get("app") or {}).get("workdir")
-        whole = ["env", "-C", folder, *argv] if folder else argv
-        return hosts.run(host, whole, stdin=stdin, timeout=timeout, sudo=user != "root")
+        return host, str((stored["body"].get("app") or {}).get("workdir") or "")
 
     def ex_console(self, ident: str) -> str:
         try:
