@@ -10,6 +10,7 @@ the delta. Raises the public error tree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ from toolkit.storage.engine import check, gather, purge, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
+
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,12 @@ class StorageFamily:
             return
         if wanted is None:
             listed = {container.name: container.extra for container in driver.iterate_containers()}
-            for slug, name in names.slugs(listed):
-                yield self._bucket(driver, BUCKET + slug, name, dict(listed[name]), config=True)
+
+            def look(found: tuple[str, str]) -> Resource | NotSeen:
+                return self._bucket(driver, BUCKET + found[0], found[1], dict(listed[found[1]]), config=True)
+
+            with ThreadPoolExecutor(_AT_ONCE) as pool:  # some twenty questions a bucket
+                yield from pool.map(look, names.slugs(listed))
             return
         for addr, resource in wanted.items():
             if addr.startswith(BUCKET):

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
 from toolkit.storage.drivers.border import border, code_of
 
-_SAMPLE = 20
+_SAMPLE = 10
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: item → (client method, key of the answer, or "" for all of it)
 _ITEMS: tuple[tuple[str, str, str], ...] = (
