@@ -368,11 +368,17 @@ class ComputeFamily:
     def dependence(self, desired: State, old: OldSide) -> Iterator[Finding | Tally]:
         """Look for the old side in definitions, environments and files, and in what guests tried to reach."""
         for where, want in desired.items():
-            if kind_of(where) == "server":
-                app = want.body.get("app") or {}
+            if kind_of(where) != "server":
+                continue
+            app = want.body.get("app") or {}
+            files = {n: self._blobs.get(entry["sha256"]) for n, entry in (app.get("files") or {}).items()}
+            try:
                 env = environment(app, self._base) if self._can("app-env") else {}
-                files = {n: self._blobs.get(entry["sha256"]) for n, entry in (app.get("files") or {}).items()}
-                yield from check.dependence(want, env, files, self._user_data(want), old)
+            except (AuthError, Refused) as exc:
+                env = {}
+                text = f"the environment of {want.body['name']} cannot be looked into: {exc.text}"
+                yield Finding(where, "env", "unproven", text, exc.remedy, "warning")
+            yield from check.dependence(want, env, files, self._user_data(want), old)
         refusals = getattr(self._driver("target"), "ex_refusals", None)
         if refusals is not None:
             yield from check.refused(desired, refusals(), old)

@@ -74,6 +74,7 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
         self.ex_regions = tuple(regions)
         self._endpoint = endpoint or None
         self._clients: dict[tuple[str, str], Any] = {}
+        self._sizes: tuple[Size, ...] | None = None
         self._images = {name: str(v["id"] if isinstance(v, Mapping) else v) for name, v in (images or {}).items()}
         self._network = dict(network or {})
         self._access = dict(access or {})
@@ -180,16 +181,15 @@ class LosslessEC2(EC2NodeDriver):  # type: ignore[misc]
 
     def ex_sizes(self) -> tuple[Size, ...]:
         """Return the sizes on sale, in the order in which they are preferred."""
-        ec2 = self._client("ec2", self.ex_regions[0])
-        filters = [{"Name": "current-generation", "Values": ["true"]}, {"Name": "bare-metal", "Values": ["false"]}]
-        items = [
-            item
-            for item in read.pages(ec2, "describe_instance_types", "InstanceTypes", Filters=filters)
-            if item["InstanceType"].startswith(_PREFERRED) and not item.get("GpuInfo")
-        ]
-        order = {prefix: index for index, prefix in enumerate(_PREFERRED)}
-        found = [read.size_of(item) for item in items]
-        return tuple(sorted(found, key=lambda s: (s.memory_mib, s.vcpus, order[s.name.split(".")[0] + "."], s.name)))
+        if self._sizes is None:
+            filters = [{"Name": "instance-type", "Values": [f"{prefix}*" for prefix in _PREFERRED]}]
+            items = read.pages(self._ec2(), "describe_instance_types", "InstanceTypes", Filters=filters)
+            order = {prefix: index for index, prefix in enumerate(_PREFERRED)}
+            found = [read.size_of(item) for item in items if not item.get("BareMetal") and not item.get("GpuInfo")]
+            rank = {size.name: order.get(size.name.split(".")[0] + ".", len(order)) for size in found}
+            found.sort(key=lambda size: (size.memory_mib, size.vcpus, rank[size.name], size.name))
+            self._sizes = tuple(found)
+        return self._sizes
 
     def ex_size(self, name: str) -> Size | None:
         """Return one size by name, ``None`` if this provider does not sell it."""
