@@ -133,6 +133,10 @@ class ComputeFamily:
         if found.kind == "server" and (side == "source" or "user_data" not in body):
             data = found.user_data
             body["user_data"] = {"sha256": self._blobs.put(data)} if data else None
+        if side == "source" and body.get("app"):
+            # A driver that does not keep the app's files (a guest gets them from user-data) has none to give.
+            kept = {name: {"sha256": self._blobs.put(content)} for name, content in found.files.items()}
+            body["app"] = {**body["app"], "files": kept}
         facts = dict(found.facts)
         if found.provenance:
             facts["provenance"] = dict(found.provenance)

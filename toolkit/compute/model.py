@@ -34,6 +34,7 @@ class Found:
     facts: Mapping[str, Json] = field(default_factory=dict)
     provenance: Mapping[str, Json] = field(default_factory=dict)
     user_data: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)  # the app's, where a driver keeps them
 
     @property
     def name(self) -> str:

@@ -129,8 +129,10 @@ def _servers(
         case "GET", [ident, "console"]:
             return 200, {"console": hypervisor.console(ident).decode("utf-8", "replace")}
         case "GET", [ident, "user-data"]:
-            data = store.user_data(store.server(ident))
-            return 200, {"user_data": None if data is None else base64.b64encode(data).decode()}
+            definition = store.server(ident)
+            data = store.user_data(definition)
+            files = {name: base64.b64encode(body).decode() for name, body in store.files(definition).items()}
+            return 200, {"user_data": None if data is None else base64.b64encode(data).decode(), "files": files}
         case "GET", [ident, "health"]:
             return 200, hypervisor.health(ident)
     raise NotFound(f"no such path: {method} /servers/{'/'.join(rest)}", "see the API")

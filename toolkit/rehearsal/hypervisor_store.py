@@ -107,6 +107,11 @@ class Store:
         write_atomic(home / "definition.json", canonical(definition))  # last: it is the commit mark
         return definition
 
+    def files(self, definition: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the files of a server's app as they were given."""
+        home = self.home(definition) / "files"
+        return {name: (home / name).read_bytes() for name in definition["files"]}
+
     def user_data(self, definition: Mapping[str, Any]) -> bytes | None:
         if definition["user_data"] is None:
             return None

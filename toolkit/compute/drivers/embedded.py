@@ -139,15 +139,16 @@ class EmbeddedNodeDriver(NodeDriver):  # type: ignore[misc]
         """Yield what is defined, with the digest of the user-data bytes that are really stored."""
         if kind == "server":
             for server in self._call("GET", "/servers")["servers"]:
-                answer = self._call("GET", f"/servers/{server['id']}/user-data")["user_data"]
-                data = None if answer is None else base64.b64decode(answer)
+                payload = self._call("GET", f"/servers/{server['id']}/user-data")
+                data = None if payload["user_data"] is None else base64.b64decode(payload["user_data"])
+                given = {name: base64.b64decode(text) for name, text in payload["files"].items()}
                 app = server["body"].get("app")
                 body = {**server["body"], "user_data": {"sha256": sha256_hex(data)} if data else None}
                 if app is not None:
                     files = {name: {"sha256": value} for name, value in server["files"].items()}
                     body["app"] = {**app, "files": files}
                 facts = {"state": server["state"], "exit": server["exit"]}
-                yield Found("server", server["id"], body, facts, server["provenance"], data)
+                yield Found("server", server["id"], body, facts, server["provenance"], data, given)
         elif kind != "load_balancer":
             for item in self._entries(kind):
                 yield Found(kind, item["name"], item["body"], {}, item["provenance"])
