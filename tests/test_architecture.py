@@ -67,6 +67,7 @@ FENCES: dict[str, tuple[str, ...]] = {
 #: Modules of more than 400 lines, each with the reason why it is still one.
 LONG: dict[str, str] = {
     "toolkit/wire.py": "resolution from the top and the one HTTP request that uses it: both start at the same hints",
+    "toolkit/compute/family.py": "one method for each verb of the Family protocol, four kinds of resources in each",
 }
 LINES = 400
 
@@ -279,13 +280,14 @@ def test_the_rule_holds_everywhere(rule: Rule) -> None:
 
 
 def test_no_module_grows_unnoticed() -> None:
-    long = {
-        str(path.relative_to(ROOT))
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
         for path in (ROOT / "toolkit").rglob("*.py")
-        if len(path.read_text("utf-8").splitlines()) > LINES
     }
+    long = {path for path, count in lines.items() if count > LINES}
     assert long - set(LONG) == set(), f"more than {LINES} lines: split it, or list it in LONG with the reason"
-    assert set(LONG) - long == set(), "no longer that long: take it off LONG"
+    short = {path for path in LONG if lines.get(path, 0) < LINES - 40}  # a few lines up and down are no news
+    assert short == set(), "no longer that long: take it off LONG"
 
 
 def test_only_wiring_names_all_families() -> None:
