@@ -40,8 +40,8 @@ rehearse: $(STAMP) ## move the sample app off mocked AWS and prove it, on this m
 test: $(STAMP) ## lint, types, tests; as root on Debian the lab tests too (LAB=0: without, LAB=1: with)
 	@LAB='$(LAB)' $(BIN)/python tests/run.py
 
-accept: $(STAMP) ## the long acceptance runs (up to an hour)
-	$(BIN)/python -m pytest -m 'accept and not lab'
+accept: $(STAMP) ## the long acceptance runs (up to an hour); LAB as for test
+	@LAB='$(LAB)' $(BIN)/python tests/run.py accept
 
 bench: $(STAMP) ## measure, and compare with the figures in the tests
 	$(BIN)/python -m pytest -m accept tests/bench -s

@@ -1,5 +1,7 @@
 """Everything ``make test`` does after set-up: lint, types, tests and, where possible, the lab's tests.
 
+With the argument ``accept`` (``make accept``) the long acceptance runs instead, without lint and types.
+
 The lab (real Ceph, PowerDNS, libvirt and sshd) needs root on Debian and installs packages there.
 ``LAB=1`` forces it, ``LAB=0`` leaves it out; what does not run is said loudly. The last line of output
 is a summary in pytest's form; the exit code is 0 only if nothing failed.
@@ -57,28 +59,31 @@ class Score:
             self.broken.append(name)
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run all parts, the quick ones first, and never stop at the first failure."""
     os.chdir(ROOT)
     started, score = time.monotonic(), Score()
     wanted, why = lab_wanted(os.environ.get("LAB", ""), os.geteuid() == 0, Path("/etc/debian_version").exists())
-    for name, argv in (
-        ("ruff check", [BIN / "ruff", "check", "."]),
-        ("ruff format", [BIN / "ruff", "format", "--check", "."]),
-        ("mypy", [BIN / "mypy"]),
-    ):
-        score.one(name, good=call(name, [str(word) for word in argv]) == 0)
+    long = argv == ["accept"]
+    if not long:
+        for name, words in (("ruff check", ["check", "."]), ("ruff format", ["format", "--check", "."])):
+            score.one(name, good=call(name, [str(BIN / "ruff"), *words]) == 0)
+        score.one("mypy", good=call("mypy", [str(BIN / "mypy")]) == 0)
     ready = prepare_lab() if wanted else 0  # first: other tests use the binding of libvirt where it is there
+    here, inside = (
+        ("accept and not lab", "lab and accept") if long else ("not lab and not accept", "lab and not accept")
+    )
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "rest.xml"
-        code = call("tests", [*PYTEST, "-m", "not lab and not accept", f"--junitxml={results}"])
+        code = call("tests", [*PYTEST, "-m", here, f"--junitxml={results}"])
         score.junit("tests", results, code)
         if wanted:
             results = Path(folder) / "lab.xml"
-            score.junit("lab tests", results, ready or lab_tests(results))
+            score.junit("lab tests", results, ready or lab_tests(inside, results))
     if not wanted:
-        shout(f"{collected('lab')} lab tests did NOT run: {why}.", "LAB=1 make test (as root on Debian) runs them.")
-    say(f"{collected('accept')} acceptance tests are not part of this; run them with: make accept")
+        shout(f"{collected(inside)} lab tests did NOT run: {why}.", "LAB=1 (as root on Debian) runs them.")
+    if not long:
+        say(f"{collected('accept')} acceptance tests are not part of this; run them with: make accept")
     if score.broken:
         say("failed: " + ", ".join(score.broken))
     say(summary(score, time.monotonic() - started))
@@ -98,9 +103,10 @@ def lab_wanted(asked: str, root: bool, debian: bool) -> tuple[bool, str]:
     return (True, "") if debian else (False, "the lab needs Debian, and this is another system")
 
 
-def lab_tests(results: Path) -> int:
+def lab_tests(marks: str, results: Path) -> int:
     """Bring a lab up, run its tests inside it, take it down."""
-    return call("lab tests", [sys.executable, "-m", "toolkit.rehearsal.lab.run_tests", f"--junitxml={results}"])
+    argv = [sys.executable, "-m", "toolkit.rehearsal.lab.run_tests", "-m", marks, f"--junitxml={results}"]
+    return call("lab tests", argv)
 
 
 def prepare_lab() -> int:
@@ -164,4 +170,4 @@ def summary(score: Score, seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
