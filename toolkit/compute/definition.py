@@ -13,7 +13,7 @@ from typing import Any
 from toolkit.blobs import Blobs
 from toolkit.compute.model import ComputeDriver, Definition, Found, Kind, digest
 from toolkit.errors import NotFound
-from toolkit.model import Resource, address, sha256_hex
+from toolkit.model import Json, Resource, address, sha256_hex
 from toolkit.secrets import Secret, is_reference, resolve
 
 
@@ -34,6 +34,18 @@ def define(want: Resource, driver: ComputeDriver, blobs: Blobs, *, workspace: Pa
         # repeated calls of one run mean one server; another run may make its own
         token=sha256_hex(f"{workspace.resolve()}|{want.address}|{digest(body)}".encode())[:40],
     )
+
+
+def keep_payload(found: Found, blobs: Blobs) -> dict[str, Json]:
+    """Put a found server's user-data and app files into the payload store, and name them by digest.
+
+    A driver that does not keep the app's files (a guest gets them from user-data) has none to give.
+    """
+    data, app = found.user_data, found.body.get("app")
+    named: dict[str, Json] = {"user_data": {"sha256": blobs.put(data)} if data else None}
+    if app:
+        named["app"] = {**app, "files": {n: {"sha256": blobs.put(content)} for n, content in found.files.items()}}
+    return named
 
 
 def environment(app: Mapping[str, Any], base: Path | None) -> dict[str, Secret]:

@@ -21,7 +21,7 @@ from toolkit.blobs import Blobs
 from toolkit.commands import Completed
 from toolkit.compute import assess as features_of
 from toolkit.compute import check, matching, translate
-from toolkit.compute.definition import define, environment
+from toolkit.compute.definition import define, environment, keep_payload
 from toolkit.compute.matching import kind_of, needs_of
 from toolkit.compute.model import (
     DEFINED,
@@ -131,12 +131,7 @@ class ComputeFamily:
     def _resource(self, found: Found, where: str, slugs: Mapping[str, str], side: Side) -> Resource:
         body = matching.in_slugs(found.kind, found.body, slugs)
         if found.kind == "server" and (side == "source" or "user_data" not in body):
-            data = found.user_data
-            body["user_data"] = {"sha256": self._blobs.put(data)} if data else None
-        if side == "source" and body.get("app"):
-            # A driver that does not keep the app's files (a guest gets them from user-data) has none to give.
-            kept = {name: {"sha256": self._blobs.put(content)} for name, content in found.files.items()}
-            body["app"] = {**body["app"], "files": kept}
+            body |= keep_payload(found, self._blobs)
         facts = dict(found.facts)
         if found.provenance:
             facts["provenance"] = dict(found.provenance)
