@@ -132,9 +132,11 @@ def exceptions(journal: Journal, change_id: str) -> list[Finding]:
 
 
 def clear_exceptions(journal: Journal, change_id: str) -> None:
-    """Forget exceptions before another pass: what still fails is recorded again."""
+    """Forget failures before another pass: what still fails is recorded again. Notes of what was done stay."""
     with journal.write() as db:
-        db.execute("DELETE FROM exceptions WHERE change=?", (change_id,))
+        db.execute(
+            "DELETE FROM exceptions WHERE change=? AND json_extract(finding, '$.severity') <> 'info'", (change_id,)
+        )
 
 
 def as_finding(data: dict[str, Json]) -> Finding:
