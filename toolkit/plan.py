@@ -56,7 +56,11 @@ def source_drift(resources: State, families: Mapping[str, Family]) -> list[str]:
     for name, family in families.items():
         mine = {addr: item for addr, item in of_family(resources, name).items() if not ignored(item)}
         found = state(item for item in family.read("source", mine) if isinstance(item, Resource))
-        gone += [addr for addr in mine if addr not in found]
+        gone += [
+            f"{addr} ({item.body['name']})" if "name" in item.body else addr
+            for addr, item in mine.items()
+            if addr not in found
+        ]
         changed += [addr for addr in mine if addr in found and _differs(found[addr], mine[addr])]
     if gone:
         raise NotFound(

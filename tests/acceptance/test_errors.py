@@ -152,6 +152,6 @@ def test_a_closed_account_is_told_from_a_wrong_key(at: World) -> None:
     at.write(STORAGE)
     at.aws.cutoff()
     try:
-        assert "account is still open" in complaint(at, 10, "plan", "--run", "closed")
+        assert "may be suspended" in complaint(at, 10, "plan", "--run", "closed")
     finally:
         at.aws.restore()

@@ -32,6 +32,7 @@ _AUTH = frozenset(
         "401",
     }
 )
+_CLOSED = frozenset({"AccountProblem", "AllAccessDisabled", "UserSuspended"})
 _ABSENT = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "404"})
 _SLOW = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests", "RequestLimitExceeded"})
 _TAKEN = frozenset({"BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "OperationAborted"})
@@ -69,6 +70,11 @@ def _judged(what: str, exc: boto.ClientError) -> RehostError:
     text = f"{what}: {code}: {exc.response.get('Error', {}).get('Message', '')}"
     if code == "RequestTimeTooSkewed":
         return Refused(text, "set the clock of this machine (NTP), then run again")
+    if code in _CLOSED:
+        remedy = (
+            "the account may be suspended: ask the provider whether it is still open; nothing here is lost by waiting"
+        )
+        return AuthError(text, remedy)
     if code in _AUTH:
         return AuthError(text, "check the credentials of this provider and what they may do")
     if code in _ABSENT:

@@ -126,6 +126,11 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
                 self._client().head_bucket(Bucket=container_name)
         except NotFound as exc:
             raise ContainerDoesNotExistError(exc.text, self, container_name) from exc
+        except AuthError:
+            # The answer to a HEAD has no body and so no reason; asked with a GET, the store gives one.
+            with border(f"bucket {container_name}"):
+                self._client().get_bucket_location(Bucket=container_name)
+            raise
         return Container(container_name, {}, self)
 
     def create_container(self, container_name: str) -> Container:
