@@ -81,11 +81,16 @@ def _one(change: Change, family: Family, journal: Journal, announce: Announce) -
     seen = family.observe(change)
     if seen == "after":
         if not (ours and last and last.state == "done"):
-            journal.settle(change, "done" if ours else "present")
+            # A kill may have come between the action and its result, so what others need is read again.
+            journal.settle(change, "done" if ours else "present", family.outputs(change))
         announce(change, "already so")
         return False
     if seen == "other":
-        journal.settle(change, "conflict")
+        # What is ours stays ours in the journal, so that a rollback still finds it.
+        if ours:
+            journal.event("conflict", {"id": change.id})
+        else:
+            journal.settle(change, "conflict")
         raise Conflict(
             f"{change.address} is neither as it was when planned nor as it should become",
             "look at it, then run `rehost plan` again: the plan will start from what is there now",

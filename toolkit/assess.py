@@ -29,11 +29,22 @@ class Accept(Protocol):
     def expect(self) -> int | None: ...
 
 
+_NOWHERE = (
+    "nothing says where it moves",
+    "add its family under `move:`, or leave the resource out with `ignore: <reason>`",
+)
+
+
 def assess(
     resources: State, families: Mapping[str, Family], abilities: Mapping[str, Abilities], accepts: Sequence[Accept] = ()
 ) -> tuple[Verdict, ...]:
-    """Return all verdicts, in address order within each family."""
+    """Return all verdicts, in address order within each family; what no family moves is blocked."""
     verdicts = [
+        Verdict(addr, "move", "blocked", *_NOWHERE)
+        for addr, resource in resources.items()
+        if addr.split("/", 1)[0] not in families and not ignored(resource)
+    ]
+    verdicts += [
         verdict
         for name, family in families.items()
         for addr, resource in resources.items()

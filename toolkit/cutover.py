@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from toolkit.apply import Announce, Applied, apply, fill_resource, silent
-from toolkit.errors import ApplyError, Conflict, CutoverError, VerifyError
+from toolkit.errors import ApplyError, Conflict, CutoverError, Refused, VerifyError
 from toolkit.families import Family
 from toolkit.journal import Journal
 from toolkit.model import Change, Phase, Plan, State, state
@@ -32,6 +32,7 @@ def cutover(
     announce: Announce = silent,
 ) -> tuple[Applied, Verified]:
     """Run one phase: gate, data, gate again, names."""
+    in_order(phase, journal)
     wanted = desired_now(plan, journal)
     # Databases and objects that are still being written differ until the freeze: they are gated below.
     early = GATE - {"database", "storage"} if phase == "traffic" else GATE
@@ -47,6 +48,24 @@ def cutover(
         raise CutoverError(exc.text, exc.remedy) from exc
     journal.event("cutover.done", {"phase": phase, "plan": plan.digest})
     return Applied((*first.made, *second.made), second.present), checked
+
+
+def in_order(phase: Phase, journal: Journal) -> None:
+    """Refuse a phase whose predecessor was not done, or was rolled back since."""
+    before = {"dns": "traffic", "registrar": "dns"}.get(phase)
+    if before is None:
+        return
+    done = False
+    for _, kind, body in journal.events():
+        if kind == "cutover.done" and body["phase"] == before:
+            done = True
+        elif kind == "rollback.end":
+            done = False
+    if not done:
+        raise Refused(
+            f"cut-over {phase} comes after cut-over {before}, which is not done",
+            f"run `rehost cutover {before}` first: it freezes writing and moves the last differences",
+        )
 
 
 def points_names(change: Change) -> bool:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from toolkit.errors import RehostError
+from toolkit.errors import AuthError, RehostError, Unreachable
 from toolkit.families import Family
 from toolkit.journal import Journal
 from toolkit.model import Finding, Side
@@ -89,12 +89,18 @@ def _journeys(site: Site) -> Finding:
 
 
 def _side(name: str, family: Family, side: Side) -> Finding:
-    return _guarded(f"doctor/{name}/{side}", f"{name}: the {side} answers", lambda: family.probe(side))
+    def look() -> None:
+        family.probe(side)
+        next(iter(family.read(side, None)), None)  # a probe may rest on a table; reading asks the provider
+
+    return _guarded(f"doctor/{name}/{side}", f"{name}: the {side} answers", look)
 
 
 def _powers(name: str, family: Family) -> Iterator[Finding]:
     try:
         yield from family.try_write()
+    except (AuthError, Unreachable) as exc:
+        yield _ill(f"doctor/{name}/source", exc.text, exc.remedy)
     except RehostError as exc:
         yield _ill(f"doctor/{name}/powers", exc.text, exc.remedy, warning=True)
 

@@ -97,7 +97,8 @@ class Family(Protocol):
     ``cutover`` lists the changes of a later phase.
     ``observe`` looks at the world and says whether it shows ``before``, ``after`` or neither.
     ``do`` performs one change (or one shard of it) and returns its outputs, usable by other changes
-    as ``@{address:name}``. ``undo`` restores ``before``; it must never delete what we did not make.
+    as ``@{address:name}``; ``outputs`` reads them from a world that already shows the change.
+    ``undo`` restores ``before``; it must never delete what we did not make.
     ``bulk`` returns the shards of a change too large for one step, ``None`` for all others.
     ``verify`` compares the target with the desired state: findings as it goes, one Tally per resource.
     ``dependence`` looks for what still hangs on the old side.
@@ -126,6 +127,8 @@ class Family(Protocol):
     def bulk(self, change: Change) -> Iterator[Shard] | None: ...
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]: ...
+
+    def outputs(self, change: Change) -> Mapping[str, Json]: ...
 
     def undo(self, change: Change, *, purge: bool) -> None: ...
 

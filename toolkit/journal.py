@@ -117,14 +117,18 @@ class Journal:
             raise JournalError(f"the journal is busy: {exc}", "another rehost works in this run folder") from exc
         try:
             yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        try:
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as exc:
-            self._db.execute("ROLLBACK")
+        except sqlite3.Error as exc:
+            self._give_up()
             raise JournalError(f"the journal cannot be written: {exc}", "free some disk space and run again") from exc
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Roll back, unless SQLite did so by itself (it does when the disk is full)."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def rows(self, sql: str, *args: Json) -> list[tuple[Json, ...]]:
         """Read: all rows of a query."""

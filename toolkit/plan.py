@@ -8,6 +8,7 @@ compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from toolkit.assess import Accept, assess, ignored
 from toolkit.errors import NotFound, Refused
@@ -79,6 +80,11 @@ def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: R
     """Make the plan of a later phase from the desired state of the first."""
     wanted = state(first.desired)
     changes = [change for name, family in families.items() for change in family.cutover(phase, of_family(wanted, name))]
+    # Writing stops before the last differences are copied, or they would not be the last.
+    freezes = tuple(change.id for change in changes if change.address.split("/")[1] == "freeze")
+    changes = [
+        replace(change, needs=(*change.needs, *freezes)) if change.family == "storage" else change for change in changes
+    ]
     return Plan(run.site, run.id, now(), ordered(changes), first.verdicts, first.notices, first.desired, first.inputs)
 
 

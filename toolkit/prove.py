@@ -176,7 +176,11 @@ def _certificates(subject: Subject) -> Check:
         except RehostError as exc:
             findings.append(_tls(url, "unreachable", exc.text, exc.remedy))
             continue
-        if any(word.lower() in issuer.lower() for word in subject.old.issuers):
+        if not issuer:
+            findings.append(
+                _tls(url, "unproven", f"nobody can tell who issued the certificate of {url}", "", "warning")
+            )
+        elif any(word.lower() in issuer.lower() for word in subject.old.issuers):
             text = f"the certificate of {url} was issued by {issuer}"
             findings.append(
                 _tls(url, "dependent", text, "get one from an authority that does not depend on the old side")
@@ -185,8 +189,8 @@ def _certificates(subject: Subject) -> Check:
     return _of("certificates", findings, good)
 
 
-def _tls(url: str, verdict: str, text: str, remedy: str) -> Finding:
-    return Finding(f"site/tls/{urlsplit(url).netloc}", "issuer", verdict, text, remedy)
+def _tls(url: str, verdict: str, text: str, remedy: str, severity: Literal["error", "warning"] = "error") -> Finding:
+    return Finding(f"site/tls/{urlsplit(url).netloc}", "issuer", verdict, text, remedy, severity)
 
 
 def _journeys(subject: Subject, results: Sequence[JourneyResult]) -> Check:
@@ -206,8 +210,10 @@ def _journeys(subject: Subject, results: Sequence[JourneyResult]) -> Check:
         if not result.passed
     ]
     check = _of("journeys", findings, f"{len(results)} journeys passed; kept from the old side by {subject.isolation}")
-    if check.status == "passed" and not subject.baseline:
-        return Check("journeys", "unproven", "the journeys were never recorded at the source", check.findings)
+    unrecorded = [result.name for result in results if result.name not in subject.baseline]
+    if check.status == "passed" and unrecorded:
+        text = f"never recorded at the source: {', '.join(unrecorded[:5])}"
+        return Check("journeys", "unproven", text, check.findings)
     if check.status == "passed" and not subject.isolation:
         return Check(
             "journeys", "unproven", "the journeys passed, but with a route to the old side open", check.findings

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolkit.apply import Announce, silent
-from toolkit.errors import UsageError
+from toolkit.errors import Conflict, Refused, UsageError
 from toolkit.families import Family
 from toolkit.journal import Journal, Step
 from toolkit.model import Finding
@@ -52,7 +52,13 @@ def rollback(
     left: list[Finding] = []
     journal.event("rollback.start", {"to": to, "purge": purge})
     for step in steps_to_undo(journal, to):
-        change, family = step.change, families[step.change.family]
+        change = step.change
+        family = families.get(change.family)
+        if family is None:
+            raise Refused(
+                f"{change.address} is ours, but site.yaml no longer says where {change.family} moves",
+                f"put move.{change.family} back as it was, then roll back again",
+            )
         seen = family.observe(change)
         if seen == "other" and step.state == "done" and not change.data:
             left.append(
@@ -67,7 +73,11 @@ def rollback(
             )
             continue
         announce(change, "undo")
-        family.undo(change, purge=purge)
+        try:
+            family.undo(change, purge=purge)
+        except Conflict as exc:
+            left.append(Finding(change.address, "rollback", "different", exc.text, exc.remedy, "warning"))
+            continue
         # Data that a plain rollback keeps stays ours, so that a later purge still finds it.
         if purge or not change.data:
             journal.undone(step)

@@ -122,6 +122,11 @@ def noted(run: Run, name: str) -> Json | None:
     return read_json(file) if file.exists() else None
 
 
+def forget(run: Run, name: str) -> None:
+    """Drop what a stage left: it no longer says how things are."""
+    (run.path / "result" / f"{name}.json").unlink(missing_ok=True)
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a small file."""
     return sha256_hex(path.read_bytes())

@@ -27,14 +27,17 @@ PROMISES: Mapping[str, str] = {
 }
 
 
-def summary(run: Run, *, exit_code: int = 0) -> dict[str, Json]:
-    """Assemble the report document of a run."""
+def summary(run: Run, *, exit_code: int | None = None) -> dict[str, Json]:
+    """Assemble the report document of a run; without an exit code, that of its last check."""
     with Journal(run.journal) as journal:
         head, broken, events = journal.head, journal.broken_link(), journal.events()
     plan = load_plan(run) if run.plan_file().exists() else None
     verified = noted(run, "verify") or {}
     proof = noted(run, "prove") or {}
     context = noted(run, "context") or {}
+    if exit_code is None:
+        ill = proof.get("verdict") in ("dependent", "unproven") or not verified.get("clean", True)
+        exit_code = 1 if ill else 0
     moved = noted(run, "moved") or {}
     measured: dict[str, Json] = dict(context.get("promises", {}))
     measured.setdefault(

@@ -26,9 +26,8 @@ class Verified:
     @property
     def clean(self) -> bool:
         """Whether nothing is lost: no error, and every unit verified."""
-        return not any(f.severity == "error" for f in self.findings) and all(
-            tally.total == tally.verified for tally in self.tallies
-        )
+        whole = all(tally.total == tally.verified for tally in self.tallies)
+        return bool(self.tallies) and whole and not any(f.severity == "error" for f in self.findings)
 
     def totals(self) -> dict[str, dict[str, Json]]:
         """Per family: total, verified, lost, in the units of the report."""

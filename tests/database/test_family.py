@@ -11,7 +11,7 @@ import pytest
 
 from toolkit.database import record, sqlite
 from toolkit.database.family import DatabaseFamily
-from toolkit.errors import ApplyError, JournalError
+from toolkit.errors import ApplyError, Conflict, JournalError
 from toolkit.families import OldSide
 from toolkit.model import Finding, NotSeen, Resource, Tally
 
@@ -273,7 +273,8 @@ def test_purge_leaves_a_database_that_was_written_to(world: World, family: Datab
     [change] = plan(family, want)
     apply(family, [change])
     world.execute("target", rows=[(1, "mine")])
-    family.undo(change, purge=True)
+    with pytest.raises(Conflict, match="written to since"):
+        family.undo(change, purge=True)
     assert len(world.rows("target", "posts")) == 501
 
 

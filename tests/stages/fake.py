@@ -116,6 +116,9 @@ class FakeFamily:
             lease.commit(stop, done=stop - lease.cursor, size=0, exceptions=[])
         return {}
 
+    def outputs(self, change: Change) -> Mapping[str, Json]:
+        return {"ip": "10.0.0.99"} if change.address in self.world else {}
+
     def undo(self, change: Change, *, purge: bool) -> None:
         if change.action == "copy":
             if purge:

@@ -11,15 +11,15 @@ from toolkit.cli.common import (
     SiteFile,
     Yes,
     consent,
+    current_plan,
     open_move,
     out,
     show_plan,
     where,
 )
-from toolkit.errors import Refused
 from toolkit.journal import Journal
 from toolkit.plan import in_the_way
-from toolkit.runs import file_digest, load_plan, locked, note
+from toolkit.runs import locked, note
 
 
 def apply(
@@ -36,9 +36,7 @@ def apply(
     moment, even with kill -9, and run it again; it looks at the target and goes on from there.
     """
     move = open_move(where(folder, site, run), as_json=as_json)
-    plan = load_plan(move.run)
-    if plan.inputs.get("site") != file_digest(move.site.path):
-        raise Refused("site.yaml was changed after the plan was made", "look at the new plan first: rehost plan")
+    plan = current_plan(move)
     if not as_json:
         move.display.say(show_plan(plan))
     if not in_the_way(plan):

@@ -19,7 +19,7 @@ from toolkit.cli.display import Display
 from toolkit.errors import Refused, RehostError
 from toolkit.families import Family
 from toolkit.model import Finding, Json, Plan, State, Verdict
-from toolkit.runs import Run, open_run
+from toolkit.runs import Run, file_digest, load_plan, open_run
 from toolkit.secrets import Redacting, Secret
 from toolkit.site import Site, import_payload, load
 
@@ -47,6 +47,7 @@ class Move:
     resources: State
     families: Mapping[str, Family]
     display: Display
+    part: str = ""  # the selection, empty for the whole site
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,16 @@ def open_move(at: Where, *, as_json: bool = False, source: bool = True) -> Move:
     display = Display(quiet=as_json)
     families = wiring.open_families(site, run, display.tick, source=source, remember=remember)
     resources = site.selected(list(at.only), list(at.exclude))
-    return Move(site, run, {a: r for a, r in resources.items() if a.split("/", 1)[0] in families}, families, display)
+    part = " ".join([*(f"--only {term}" for term in at.only), *(f"--except {term}" for term in at.exclude)])
+    return Move(site, run, resources, families, display, part)
+
+
+def current_plan(move: Move) -> Plan:
+    """Load the plan of the first phase; refuse it when site.yaml has changed since."""
+    plan = load_plan(move.run)
+    if plan.inputs.get("site") != file_digest(move.site.path):
+        raise Refused("site.yaml was changed after the plan was made", "look at the new plan first: rehost plan")
+    return plan
 
 
 def remember(*secrets: Secret) -> None:

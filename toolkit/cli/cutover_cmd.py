@@ -15,15 +15,17 @@ from toolkit.cli.common import (
     SiteFile,
     Yes,
     consent,
+    current_plan,
     open_move,
     out,
     show_plan,
     where,
 )
 from toolkit.cutover import cutover as move_names
+from toolkit.errors import Refused
 from toolkit.journal import Journal
 from toolkit.plan import plan_phase
-from toolkit.runs import load_plan, locked, note, save_plan
+from toolkit.runs import locked, note, save_plan
 
 
 class Step(StrEnum):
@@ -56,13 +58,18 @@ def cutover(
     checks who holds the name. Each step can be taken back with `rehost rollback --to applied`.
     """
     move = open_move(where(folder, site, run), as_json=as_json)
-    first = load_plan(move.run)
+    first = current_plan(move)
+    if first.inputs.get("part"):
+        raise Refused(
+            f"the plan covers only a part of the site ({first.inputs['part']}): names cannot move with a part",
+            "plan and apply the whole site, then cut over",
+        )
     with locked(move.run), Journal(move.run.journal) as journal:
         plan = plan_phase(step.value, first, move.families, move.run)
         save_plan(move.run, plan, step.value)
         if not as_json:
             move.display.say(show_plan(plan))
-        if plan.changes:
+        if plan.changes or dry_run:
             consent(yes=yes, dry_run=dry_run, question=f"{len(plan.changes)} steps of the cut-over.")
         with move.display.board() as display:
             applied, verified = move_names(step.value, plan, move.families, journal, announce=display.announce)

@@ -48,5 +48,5 @@ def make_plan(move: Move) -> Plan:
         move.run,
         accepts=move.site.accepts,
         notices=notices,
-        inputs={"site": file_digest(move.site.path)},
+        inputs={"site": file_digest(move.site.path), "part": move.part},
     )

@@ -14,7 +14,7 @@ from toolkit import guard, reach
 from toolkit.cli.common import AsJson, Folder, Move, RunFolder, SiteFile, Tier, open_move, out, show_findings, where
 from toolkit.cli.verify_cmd import verified
 from toolkit.cutover import desired_now
-from toolkit.errors import DefinitionError, NotFound, Problem, VerifyError
+from toolkit.errors import DefinitionError, NotFound, Problem, Refused, VerifyError
 from toolkit.journal import Journal
 from toolkit.journeys import record, take
 from toolkit.model import Json
@@ -96,6 +96,14 @@ def proven(move: Move, tier: str, calls: Path | None) -> Proof:
 def _record(move: Move, pages: Path | None, *, as_json: bool) -> None:
     fetch = reach.fetcher(move.site)
     results = record(move.site.journeys, fetch, secret=partial(resolve, base=move.site.folder))
+    if pages is not None and not pages.is_file():
+        raise NotFound(f"there is no file {pages}", "give a file with one address a line")
+    with Journal(move.run.journal) as journal:
+        if any(step.ours and step.change.phase == "traffic" for step in journal.steps()):
+            raise Refused(
+                "the names have moved already: what answers now is not the source",
+                "take the cut-over back first (`rehost rollback --to applied`), or keep the baseline there is",
+            )
     urls = pages.read_text("utf-8").split("\n") if pages else []
     taken = take([url for url in urls if url], fetch)
     recorded = {result.name: [step.to_json() for step in result.steps] for result in results}
@@ -126,5 +134,5 @@ def _read_calls(path: Path) -> list[dict[str, Json]]:
 
 def _isolation() -> str:
     """Say what keeps this process away from the old side, if anything does."""
-    denied = os.environ.get(guard.DENY, "")
+    denied = os.environ.get(guard.DENY, "") if os.environ.get(guard.ALLOW) else ""
     return f"the audit hook that refuses {denied}" if denied else ""

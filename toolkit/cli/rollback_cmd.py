@@ -20,10 +20,11 @@ from toolkit.cli.common import (
     show_findings,
     where,
 )
+from toolkit.errors import Conflict
 from toolkit.journal import Journal
 from toolkit.rollback import rollback as take_back
 from toolkit.rollback import steps_to_undo
-from toolkit.runs import locked
+from toolkit.runs import forget, locked
 
 To = Annotated[
     str, typer.Option("--to", help="planned (before apply), applied (before cut-over), traffic (before dns), dns.")
@@ -60,4 +61,11 @@ def rollback(
             result = take_back(journal, move.families, to=to, purge=purge, announce=display.announce)
     text = "\n".join([f"Taken back: {len(result.undone)} steps.", *show_findings(result.left)])
     document = {"undone": list(result.undone), "left": [finding.to_json() for finding in result.left]}
+    for name in ("verify", "prove"):
+        forget(move.run, name)
     out(document, as_json=as_json, text=text)
+    if result.left:
+        raise Conflict(
+            f"{len(result.left)} steps were left alone: somebody changed them since",
+            "look at each one above, put it right by hand, then roll back again",
+        )

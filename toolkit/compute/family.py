@@ -307,11 +307,21 @@ class ComputeFamily:
         made = self._existing(want)
         if made is None:
             return {"id": ident}
-        addresses: Mapping[str, Any] = made.body["addresses"]
-        outward = addresses["private"] if self._pool else [*addresses["public"], *addresses["private"]]
         self._await_health(made)
         self._tick(Progress(self.name, want.address, 1, 1))
-        return {"id": ident, "address": next(iter(outward), "")}
+        return self._outputs_of(made)
+
+    def outputs(self, change: Change) -> Mapping[str, Json]:
+        """Return id and address of a server that is already there."""
+        if change.after is None or kind_of(change.address) != "server":
+            return {}
+        made = self._existing(change.after)
+        return {} if made is None else self._outputs_of(made)
+
+    def _outputs_of(self, made: Resource) -> Mapping[str, Json]:
+        addresses: Mapping[str, Any] = made.body["addresses"]
+        outward = addresses["private"] if self._pool else [*addresses["public"], *addresses["private"]]
+        return {"id": made.id, "address": next(iter(outward), "")}
 
     def _await_health(self, server: Resource) -> None:
         """Give a booting guest time; whether it is well is for verify to say."""

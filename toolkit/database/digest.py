@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import Refused
+from toolkit.model import Finding
 
 _HASH = 16
 
@@ -140,3 +141,19 @@ def _at(table: Table, key: str) -> tuple[int, str]:
 
 def _rows(hashes: bytes) -> Sequence[bytes]:
     return [hashes[at : at + _HASH] for at in range(0, len(hashes), _HASH)]
+
+
+def finding(where: str, different: Difference, against: str, *, moved_on: bool) -> Finding:
+    """Say how a table differs. Rows that only the target has are news once the new side lives."""
+    news = moved_on and different.lost == 0
+    how = "" if different.exact else " at most"
+    return Finding(
+        where,
+        f"table/{different.table}",
+        "extra" if different.lost == 0 else "different",
+        f"table {different.table}: {different.source_rows} rows at the source, {different.target_rows} at the target;"
+        f"{how} {different.lost} lost or changed, {different.extra} others",
+        "" if news else "run the copy again (`rehost apply`, or the cut-over's final copy)",
+        "info" if news else "error",
+        {"lost": different.lost, "extra": different.extra, "exact": different.exact, "against": against},
+    )

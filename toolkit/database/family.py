@@ -22,10 +22,10 @@ from toolkit import verdicts
 from toolkit.blobs import Blobs
 from toolkit.database import digest, sqlite
 from toolkit.database import record as records
-from toolkit.database.digest import Contents, Difference
+from toolkit.database.digest import Contents
 from toolkit.database.record import Copied, Record
 from toolkit.database.sqlite import RunAt
-from toolkit.errors import ApplyError, RehostError
+from toolkit.errors import ApplyError, Conflict, RehostError
 from toolkit.families import Lease, OldSide, Progress, Shard, Tick
 from toolkit.model import (
     Abilities,
@@ -229,6 +229,10 @@ class DatabaseFamily:
             data = sqlite.copy(self._run_at, "target", want)
             self._save(want.address, prior="" if data is None else self._blobs.put(data))
 
+    def outputs(self, change: Change) -> Mapping[str, Json]:  # noqa: ARG002  (the Protocol's shape)
+        """Nothing here is needed by other changes."""
+        return {}
+
     def undo(self, change: Change, *, purge: bool) -> None:
         """Thaw; a copied database stays unless ``purge``, and even then if it was written to since."""
         want, where = _desired(change), _where(change)
@@ -238,13 +242,20 @@ class DatabaseFamily:
                 sqlite.command(self._run_at, "source", want, "thaw")
             self._save(where, frozen=False)
             return
+        if change.phase == _FINAL and _FINAL in record.copies:
+            # No longer the last word: the source is in use again, so the next cut-over copies anew.
+            kept = {phase: copied for phase, copied in record.copies.items() if phase != _FINAL}
+            self._save(where, copies={**kept, "build": record.copies[_FINAL]})
+            record = self._record(where)
         if not purge or record.prior is None:
             return
         target = self._target_contents(want)
         last = record.last
         if target is not None and not record.restoring and last is not None and target.summary() != last.target:
-            _log.warning("%s was written to since our copy; its database was left as it is", where)
-            return
+            raise Conflict(
+                f"{where} was written to since our copy; its database was left as it is",
+                "look at what was written; remove the database by hand if it should go",
+            )
         if target is not None and record.prior:
             sqlite.put(self._run_at, want, self._blobs.get(record.prior), own=False)
         elif target is not None:
@@ -286,7 +297,7 @@ class DatabaseFamily:
         moved_on = _FINAL in self._record(where).copies
         for different in digest.compare(source, target):
             lost += different.lost
-            yield _finding(where, different, against, moved_on=moved_on)
+            yield digest.finding(where, different, against, moved_on=moved_on)
         yield Tally(where, source.rows, source.rows - lost)
 
     def _reference(self, want: Resource) -> tuple[Contents | None, str]:
@@ -378,19 +389,3 @@ def _after(change: Change) -> Resource:
     if change.after is None:
         raise ApplyError(f"{change.id} asks for nothing", "make a new plan")
     return change.after
-
-
-def _finding(where: str, different: Difference, against: str, *, moved_on: bool) -> Finding:
-    """Say how a table differs. Rows that only the target has are news once the new side lives."""
-    news = moved_on and different.lost == 0
-    how = "" if different.exact else " at most"
-    return Finding(
-        where,
-        f"table/{different.table}",
-        "extra" if different.lost == 0 else "different",
-        f"table {different.table}: {different.source_rows} rows at the source, {different.target_rows} at the target;"
-        f"{how} {different.lost} lost or changed, {different.extra} others",
-        "" if news else "run the copy again (`rehost apply`, or the cut-over's final copy)",
-        "info" if news else "error",
-        {"lost": different.lost, "extra": different.extra, "exact": different.exact, "against": against},
-    )

@@ -75,9 +75,13 @@ def dns_changes(
         return
     where = address("dns", "delegation", zone.slug)
     glue = {names.canonical(name): split_address(where_)[0] for name, where_ in servers if names.below(name, zone.name)}
+    # Where the registrar was told already but the parents still publish the old set (a run stopped while
+    # waiting), the old set is what the parents say: a way back must never lead to the new side.
+    told = list(held.nameservers) == wanted
+    published = sorted({name for found in seen.by_server.values() for name in found if list(found) != wanted})
     before: dict[str, Json] = {
         "zone": zone.name,
-        "nameservers": list(held.nameservers),
+        "nameservers": published if told else list(held.nameservers),
         "glue": dict(held.glue),
     }
     after: dict[str, Json] = {

@@ -262,6 +262,10 @@ class DnsFamily:
                 return {}
         raise Unsupported(f"{change.address} is not a DNS change", "make a new plan")
 
+    def outputs(self, change: Change) -> Mapping[str, Json]:  # noqa: ARG002  (the Protocol's shape)
+        """Nothing here is needed by other changes."""
+        return {}
+
     def undo(self, change: Change, *, purge: bool) -> None:  # noqa: ARG002
         """Restore what was there before, where what is there is still ours."""
         match split(change.address)[1]:

@@ -238,7 +238,9 @@ def conclude(play: Play) -> dict[str, Json]:
     """Prove, then put evidence and promises into the report."""
     proof = prove(play)
     late = play.aws.store.calls(after_cutoff=True)
-    code = 0 if proof["verdict"] == "independent" and not late else 1
+    kept = promises(play)
+    broken = [name for name, promise in kept.items() if promise["status"] == "broken"]
+    code = 0 if proof["verdict"] == "independent" and not late and not broken else 1
     run = opened(play)
     figures = {
         "seconds": play.seconds,
@@ -246,7 +248,7 @@ def conclude(play: Play) -> dict[str, Json]:
         "calls_after_cutoff": len(late),
         "isolation": isolation_text(),
     }
-    context = {"evidence": "mock", "scale": play.scale, "promises": promises(play), "figures": figures}
+    context = {"evidence": "mock", "scale": play.scale, "promises": kept, "figures": figures}
     note(run, "context", context)
     document = summary(run, exit_code=code)
     report.write(play.run / "report", document)
@@ -284,8 +286,8 @@ def leaks(play: Play) -> list[str]:
     ]
     return [
         str(path.relative_to(play.folder))
-        for root in (play.site, play.run)
-        for path in root.rglob("*")
+        for root in (play.site, play.run, play.folder / "output")
+        for path in ([root] if root.is_file() else root.rglob("*"))
         if path.is_file() and any(value in path.read_bytes() for value in values)
     ]
 

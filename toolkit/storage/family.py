@@ -255,6 +255,10 @@ class StorageFamily:
             return
         target.ex_versioning(bucket, STATE[lane])
 
+    def outputs(self, change: Change) -> Mapping[str, Json]:  # noqa: ARG002  (the Protocol's shape)
+        """Nothing here is needed by other changes."""
+        return {}
+
     def undo(self, change: Change, *, purge: bool) -> None:
         """Restore what was before. Data stays unless ``purge``, and even then only ours goes."""
         target, want = self._to(), _after(change)
