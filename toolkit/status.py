@@ -26,7 +26,8 @@ def status(run: Run) -> dict[str, Json]:
     states: dict[str, int] = {}
     for step in latest.values():
         states[step.state] = states.get(step.state, 0) + 1
-    done = _stages(run, events, steps_open=states.get("intended", 0) + states.get("failed", 0))
+    building = [step for step in latest.values() if step.change.phase == "build"]
+    done = _stages(run, events, steps_open=sum(step.state in ("intended", "failed") for step in building))
     return {
         "site": run.site,
         "run": run.id,

@@ -71,7 +71,7 @@ def summary(run: Run, *, exit_code: int | None = None) -> dict[str, Json]:
         "evidence": context.get("evidence", "real"),
         "scale": context.get("scale", 1),
         "started": events[0][0] if events else now(),
-        "finished": now(),
+        "finished": events[-1][0] if events else now(),
         "exit_code": exit_code,
         "journal_head": head,
         "verdict": proof.get("verdict", "not run"),

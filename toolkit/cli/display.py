@@ -56,7 +56,7 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line."""
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, moment: Moment) -> None:
         """Take one moment of progress."""

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,7 +42,7 @@ WELCOME = """Move a social app's object storage, DNS and compute to another host
 
 New here? Rehearse the whole move on this machine, touching no cloud:
 
-    rehost rehearse seeds/february-2021
+    rehost rehearse
 
 Your own site, step by step:
 
@@ -91,8 +92,18 @@ app.add_typer(lab_cmd.app, name="lab")
 app.add_typer(audit_cmd.app, name="audit")
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"rehost {version('rehost')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    _version: bool = typer.Option(
+        False, "-V", "--version", callback=show_version, is_eager=True, help="Print the version and leave."
+    ),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Tell more on stderr."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours (NO_COLOR works too)."),
 ) -> None:

@@ -27,7 +27,10 @@ class Target(StrEnum):
 
 SiteDir = Annotated[
     Path | None,
-    typer.Argument(help="Folder with site.yaml and generate.py.  [default: seeds/february-2021]", show_default=False),
+    typer.Argument(
+        help="Folder with site.yaml and generate.py, or the name of a shipped sample.",
+        show_default="seeds/february-2021",
+    ),
 ]
 Where = Annotated[
     Target, typer.Option("--target", help="embedded needs pip alone; lab is real Ceph, PowerDNS, a booted guest.")
@@ -55,7 +58,7 @@ def rehearse(
     Exit 0 only if everything is verified and the verdict is independent; 1 when it is dependent or
     unproven.
     """
-    site_dir = site_dir or _default_site()
+    site_dir = _sample(site_dir or Path("seeds/february-2021"))
     display = Display(quiet=as_json)
     if target is Target.lab and not isolation.inside():
         raise typer.Exit(_in_lab(lab_folder, display, yes=yes))
@@ -87,9 +90,10 @@ def rehearse(
     raise typer.Exit(int(document["exit_code"]))
 
 
-def _default_site() -> Path:
-    here = Path("seeds/february-2021")
-    return here if here.is_dir() else shipped("seeds") / "february-2021"
+def _sample(site_dir: Path) -> Path:
+    """Return the folder of a sample site: as it is, or the shipped one of that name."""
+    shipped_one = shipped("seeds") / site_dir.name
+    return shipped_one if not site_dir.exists() and shipped_one.is_dir() else site_dir
 
 
 def _in_lab(folder: Path, display: Display, *, yes: bool) -> int:

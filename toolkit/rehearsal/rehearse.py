@@ -11,6 +11,7 @@ Enters: a folder with ``site.yaml`` and ``generate.py``. Leaves: the report docu
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -22,9 +23,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 from toolkit import guard, report
-from toolkit.errors import NotFound, VerifyError
+from toolkit.errors import JournalError, NotFound, Refused, VerifyError
 from toolkit.model import Json, sha256_hex
 from toolkit.rehearsal import isolation, mockaws, net, overlay, seed, stage
 from toolkit.rehearsal.lab.info import LabInfo
@@ -79,8 +81,7 @@ def rehearse(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float
 def playing(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> Iterator[Play]:
     """Set the stage: mocked AWS with the app living on it, and an empty target."""
     generator = load_generator(site_dir)
-    _fresh(folder)
-    with net.claim() as loopback, contextlib.ExitStack() as stack:
+    with _fresh(folder), net.claim() as loopback, contextlib.ExitStack() as stack:
         aws = mockaws.start(loopback, folder / "aws")
         stack.callback(aws.stop)
         target = stage.lab(info) if info else stage.embedded(stack, loopback, folder / "target")
@@ -106,7 +107,7 @@ def load_generator(site_dir: Path) -> ModuleType:
     if not (site_dir / "site.yaml").exists() or not (site_dir / "generate.py").exists():
         raise NotFound(
             f"{site_dir} is not a sample site: it needs site.yaml and generate.py",
-            "start from seeds/february-2021, or rehearse your own account with discover, plan and the lab",
+            "leave the folder out to rehearse the shipped sample",
         )
     return seed.load_generator(site_dir)
 
@@ -305,12 +306,26 @@ def _at(play: Play) -> tuple[str, ...]:
     return ("--site", str(play.site), "--run", str(play.run))
 
 
-def _fresh(folder: Path) -> None:
-    """Start in an empty folder; only a folder of an earlier rehearsal is removed."""
+def _fresh(folder: Path) -> IO[str]:
+    """Start in an empty folder and hold it; only a folder of an earlier, ended rehearsal is emptied."""
     marker = folder / "REHEARSAL"
-    if folder.exists() and any(folder.iterdir()):
-        if not marker.exists():
-            raise VerifyError(f"{folder} is not empty and no rehearsal's", "choose another with --folder")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
-    marker.write_text("This folder belongs to `rehost rehearse` and is removed by the next one.\n")
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise Refused(f"{folder} is not empty and no rehearsal's", "choose another with --folder")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held = marker.open("a+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        held.close()
+        raise JournalError(
+            f"another rehearsal works in {folder}", "wait for it, or choose another with --folder"
+        ) from exc
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != marker:
+            entry.unlink()
+    held.truncate(0)
+    held.write("This folder belongs to `rehost rehearse`; the next one empties it.\n")
+    held.flush()
+    return held
