@@ -10,6 +10,8 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
 import boto3
 import pytest
@@ -102,19 +104,32 @@ def client(aws: mockaws.MockAws, service: str) -> Any:
 
 
 def history(aws: mockaws.MockAws, bucket: str) -> dict[str, list[tuple[Json, ...]]]:
-    """Every version and marker of a bucket, oldest first, with its headers."""
+    """Every version and marker of a bucket, oldest first, with its headers.
+
+    boto3 parts versions from markers, and two of one second have no order by date: so the order is
+    taken from the answer as it came, newest first.
+    """
     s3 = client(aws, "s3")
+    answers: list[bytes] = []
+    s3.meta.events.register(
+        "before-parse.s3.ListObjectVersions", lambda response_dict, **_: answers.append(response_dict["body"])
+    )
+    for _ in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, EncodingType="url"):
+        pass
     found: dict[str, list[tuple[Json, ...]]] = {}
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        rows = [(item, False) for item in page.get("Versions", [])]
-        rows += [(item, True) for item in page.get("DeleteMarkers", [])]
-        for item, marker in sorted(rows, key=lambda row: row[0]["LastModified"]):
+    for answer in answers:
+        for item in ElementTree.fromstring(answer):
+            kind = item.tag.rpartition("}")[2]
+            if kind not in ("Version", "DeleteMarker"):
+                continue
+            fields = {child.tag.rpartition("}")[2]: child.text or "" for child in item}
+            key = unquote_plus(fields["Key"])
             head: dict[str, Json] = {}
-            if not marker:
-                head = s3.head_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
+            if kind == "Version":
+                head = s3.head_object(Bucket=bucket, Key=key, VersionId=fields["VersionId"])
             kept = tuple(head.get(name) for name in HEADERS)
-            row = (marker, item.get("ETag"), item.get("Size"), kept, tuple(sorted(head.get("Metadata", {}).items())))
-            found.setdefault(item["Key"], []).append(row)
+            metadata = tuple(sorted(head.get("Metadata", {}).items()))
+            found.setdefault(key, []).insert(0, (kind, fields.get("ETag"), fields.get("Size"), kept, metadata))
     return found
 
 
