@@ -20,7 +20,7 @@ OBJECTS = 12
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A bucket that was copied and verified."""
+    """A bucket that was copied and verified, with traffic cut over: the next step is dns."""
     with world(tmp_path_factory.mktemp("world")) as at:
         client: Any = s3(at.aws.store)
         client.create_bucket(Bucket="world-box")
@@ -30,6 +30,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         at.rehost("plan")
         at.rehost("apply", "--yes")
         at.rehost("verify")
+        at.rehost("cutover", "traffic", "--yes")
         yield at
 
 
