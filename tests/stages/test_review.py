@@ -119,3 +119,14 @@ def test_a_full_disk_is_a_journal_error_and_loses_nothing(run: Run) -> None:
     with Journal(run.journal) as journal:
         assert journal.events()[0][1] == "before"
     assert sqlite3.connect(run.journal).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_site_of_data_alone_cuts_over(run: Run) -> None:
+    fams = {"storage": FakeFamily(name="storage")}
+    bucket = thing("box", family="storage")
+    fams["storage"].source = {bucket.address: bucket}
+    first = plan(fams["storage"].source, fams, run)
+    with Journal(run.journal) as journal:
+        apply(first, fams, journal)
+        _, verified = cutover("traffic", plan_phase("traffic", first, fams, run), fams, journal)
+    assert verified.clean
