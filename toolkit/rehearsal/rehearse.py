@@ -247,7 +247,7 @@ def conclude(play: Play) -> dict[str, Json]:
         "seconds": play.seconds,
         "total_seconds": round(sum(play.seconds.values()), 1),
         "calls_after_cutoff": len(late),
-        "isolation": isolation_text(),
+        "isolation": isolation_text(play),
     }
     context = {"evidence": "mock", "scale": play.scale, "promises": kept, "figures": figures}
     note(run, "context", context)
@@ -293,8 +293,10 @@ def leaks(play: Play) -> list[str]:
     ]
 
 
-def isolation_text() -> str:
+def isolation_text(play: Play) -> str:
     """Say which mechanisms kept the rehearsal away from the outside."""
+    if play.target.network:
+        return f"the lab's own network namespace ({play.target.network} and loopback), and an audit hook"
     return "a network namespace with loopback only, and an audit hook" if isolation.inside() else "an audit hook"
 
 
