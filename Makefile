@@ -58,9 +58,9 @@ fidelity: $(STAMP) ## write docs/reference/fidelity.md again from the verdict ta
 	mv docs/reference/.fidelity.new docs/reference/fidelity.md
 
 # hatchling and editables are what `pip install -e .` builds with; locked, so that nothing is fetched unpinned.
-lock: ## write requirements.lock and requirements-lab.lock again (needs uv)
+lock: ## write requirements.lock and requirements-lab.lock again (needs uv; UPGRADE=--upgrade takes newer versions)
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: pip install uv, or make lock UV=/path/to/uv' >&2; exit 1; }
-	printf 'hatchling\neditables\n' | $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes \
+	printf 'hatchling\neditables\n' | $(UV) pip compile --quiet $(UPGRADE) --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' --no-emit-index-url --no-emit-find-links --universal --extra dev pyproject.toml - -o requirements.lock
 	printf 'libvirt-python==9.0.0\n' | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' --no-emit-index-url --no-emit-find-links - -o requirements-lab.lock

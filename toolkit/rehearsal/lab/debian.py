@@ -46,9 +46,9 @@ def packages(parts: frozenset[str] = ALL) -> tuple[str, ...]:
     return (*BASE, *(name for part in sorted(parts) for name in PACKAGES[part]))
 
 
-def missing_packages(parts: frozenset[str] = ALL) -> tuple[str, ...]:
-    """Return the packages that are not installed here; on another system than Debian, all of them."""
-    wanted = packages(parts)
+def missing_packages(parts: frozenset[str] = ALL, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the packages, those of ``extra`` too, that are not installed here; not on Debian: all of them."""
+    wanted = (*packages(parts), *extra)
     try:
         done = subprocess.run(
             ["dpkg-query", "-W", "-f=${Package}\t${db:Status-Status}\n", *wanted],
@@ -63,9 +63,9 @@ def missing_packages(parts: frozenset[str] = ALL) -> tuple[str, ...]:
     return tuple(name for name in wanted if name not in have)
 
 
-def install_packages(tick: Tick, parts: frozenset[str] = ALL) -> tuple[str, ...]:
+def install_packages(tick: Tick, parts: frozenset[str] = ALL, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Install what is missing and return it; nothing missing: nothing is run."""
-    lacking = missing_packages(parts)
+    lacking = missing_packages(parts, extra)
     if not lacking:
         return ()
     if os.geteuid() != 0:
@@ -77,7 +77,7 @@ def install_packages(tick: Tick, parts: frozenset[str] = ALL) -> tuple[str, ...]
     with _no_services():
         _apt("update", "-q")
         _apt("install", "-q", "-y", "--no-install-recommends", *lacking)
-    if still := missing_packages(parts):
+    if still := missing_packages(parts, extra):
         raise Unreachable(f"apt ended well, yet these are missing: {' '.join(still)}", "Install them by hand.")
     tick(Progress("lab", "lab/packages", total, total))
     return lacking
