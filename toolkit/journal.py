@@ -102,9 +102,10 @@ class Journal:
                 "use the newer rehost for this run",
             )
         broken = self.broken_link()
-        if broken is not None:
+        wrong = f"event chain is broken at event {broken}" if broken is not None else self.broken_step()
+        if wrong:
             raise JournalError(
-                f"the journal's event chain is broken at event {broken}: it was edited or damaged",
+                f"the journal's {wrong}: it was edited or damaged",
                 "keep the file as evidence and start a new run folder with --run",
             )
 
@@ -163,6 +164,18 @@ class Journal:
             prev = digest
         return None
 
+    def broken_step(self) -> str:
+        """Return what is wrong with the first step that is not as its last event says, or an empty string."""
+        chained: dict[int, Json] = {}
+        for _, kind, body in self.events():
+            if kind.startswith("step."):
+                chained[int(body["ordinal"])] = {**body, "state": kind.removeprefix("step.")}
+        found = self.rows("SELECT ordinal, id, state, change, outputs FROM steps ORDER BY ordinal")
+        for ordinal, name, at, change, outputs in found:
+            if chained.pop(int(ordinal), None) != {**_digests(ordinal, name, change, outputs), "state": at}:
+                return f"step {ordinal} ({name}) is not as its event says"
+        return f"step {min(chained)} is missing" if chained else ""
+
     # -- steps: one row an intention, so that rollback can undo each in turn
 
     def intend(self, change: Change) -> None:
@@ -186,21 +199,23 @@ class Journal:
         self._update(step, "undone", step.outputs)
 
     def _insert(self, change: Change, new: StepState, outputs: Mapping[str, Json]) -> None:
-        text = canonical(change.to_json()).decode()
+        text, given = canonical(change.to_json()).decode(), canonical(dict(outputs)).decode()
         with self.write() as db:
-            db.execute(
-                "INSERT INTO steps(id, phase, state, change, outputs, updated) VALUES(?, ?, ?, ?, ?, ?)",
-                (change.id, change.phase, new, text, json.dumps(dict(outputs)), _now()),
-            )
-            _append(db, f"step.{new}", {"id": change.id, "change": sha256_hex(text.encode())})
+            row = db.execute(
+                "INSERT INTO steps(id, phase, state, change, outputs, updated) VALUES(?, ?, ?, ?, ?, ?)"
+                " RETURNING ordinal",
+                (change.id, change.phase, new, text, given, _now()),
+            ).fetchone()
+            _append(db, f"step.{new}", _digests(row[0], change.id, text, given))
 
     def _update(self, step: Step, new: StepState, outputs: Mapping[str, Json]) -> None:
+        given = canonical(dict(outputs)).decode()
         with self.write() as db:
-            db.execute(
-                "UPDATE steps SET state=?, outputs=?, updated=? WHERE ordinal=?",
-                (new, json.dumps(dict(outputs)), _now(), step.ordinal),
-            )
-            _append(db, f"step.{new}", {"id": step.id, "ordinal": step.ordinal})
+            row = db.execute(
+                "UPDATE steps SET state=?, outputs=?, updated=? WHERE ordinal=? RETURNING change",
+                (new, given, _now(), step.ordinal),
+            ).fetchone()
+            _append(db, f"step.{new}", _digests(step.ordinal, step.id, row[0], given))
 
     def step(self, change_id: str) -> Step | None:
         """The latest step of one change, or None if this run never touched it."""
@@ -232,6 +247,16 @@ def _append(db: sqlite3.Connection, kind: str, body: Mapping[str, Json]) -> None
         "INSERT INTO events(at, kind, body, prev, hash) VALUES(?, ?, ?, ?, ?)",
         (at, kind, text, prev, _link(prev, at, kind, text)),
     )
+
+
+def _digests(ordinal: int, name: str, change: str, outputs: str) -> dict[str, Json]:
+    """The body of a step's event: with it the whole row stands in the chain."""
+    return {
+        "ordinal": ordinal,
+        "id": name,
+        "change": sha256_hex(change.encode()),
+        "outputs": sha256_hex(outputs.encode()),
+    }
 
 
 def _link(prev: str, at: str, kind: str, body: str) -> str:

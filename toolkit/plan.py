@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.assess import Accept, assess, ignored
-from toolkit.errors import NotFound, Refused
+from toolkit.errors import AuthError, NotFound, Refused
 from toolkit.families import FAMILIES, Family
-from toolkit.model import Change, Endpoint, Phase, Plan, Resource, State, Verdict, state
+from toolkit.model import Change, Endpoint, NotSeen, Phase, Plan, Resource, State, Verdict, state
 from toolkit.runs import Run, now
 
 
@@ -22,15 +22,20 @@ def plan(
     families: Mapping[str, Family],
     run: Run,
     *,
+    whole: State | None = None,
     accepts: Sequence[Accept] = (),
     notices: Sequence[str] = (),
     inputs: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Make the plan of the first phase: everything that can be built without touching the source."""
+    """Make the plan of the first phase: everything that can be built without touching the source.
+
+    ``whole``: the site of which ``resources`` is a part. What is not planned now keeps its place in the
+    picture: a record that points to a server outside the part waits for that server's new address.
+    """
     drift = source_drift(resources, families)
     abilities = {name: family.probe("target") for name, family in families.items()}
     verdicts = assess(resources, families, abilities, accepts)
-    wanted = desired(resources, families, blocked(verdicts))
+    wanted = desired(resources, families, blocked(verdicts), whole=whole)
     verdicts += leftovers(wanted, families)
     changes: list[Change] = []
     for name, family in families.items():
@@ -51,24 +56,41 @@ def plan(
 
 
 def source_drift(resources: State, families: Mapping[str, Family]) -> list[str]:
-    """Say what changed at the source since it was discovered; what is gone stops the plan."""
+    """Say what changed at the source since it was discovered; what is gone or may not be read stops the plan."""
     gone: list[str] = []
+    hidden: list[str] = []
     changed: list[str] = []
     for name, family in families.items():
         mine = {addr: item for addr, item in of_family(resources, name).items() if not ignored(item)}
-        found = state(item for item in family.read("source", mine) if isinstance(item, Resource))
-        gone += [
-            f"{addr} ({item.body['name']})" if "name" in item.body else addr
-            for addr, item in mine.items()
-            if addr not in found
-        ]
+        seen = list(family.read("source", mine))
+        found = state(item for item in seen if isinstance(item, Resource))
+        unseen = [item for item in seen if isinstance(item, NotSeen)]
+        for addr, item in mine.items():
+            if addr in found:
+                continue
+            shown = f"{addr} ({item.body['name']})" if "name" in item.body else addr
+            # What may not be read is named by its address, or by a place ("instances in us-east-1").
+            why = next((lack.why for lack in unseen if lack.what == addr or "/" not in lack.what), None)
+            if why is None:
+                gone.append(shown)
+            else:
+                hidden.append(f"{shown}: {why}")
         changed += [addr for addr in mine if addr in found and _differs(found[addr], mine[addr])]
+    if hidden:
+        raise AuthError(
+            f"may not be read at the source: {_some(hidden)}",
+            "allow reading it (`rehost doctor --print-policy` shows what is needed), or give it an `ignore: <reason>`",
+        )
     if gone:
         raise NotFound(
-            f"not at the source: {', '.join(gone[:5])}" + (f" and {len(gone) - 5} more" if len(gone) > 5 else ""),
+            f"not at the source: {_some(gone)}",
             "run `rehost discover` to see what is there now; take out of site.yaml what is gone for good",
         )
     return [f"{addr} is no longer at the source as site.yaml says: run `rehost discover`" for addr in changed]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _differs(found: Resource, known: Resource) -> bool:
@@ -89,11 +111,16 @@ def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: R
 
 
 def desired(
-    resources: State, families: Mapping[str, Family], skip: frozenset[str] = frozenset()
+    resources: State,
+    families: Mapping[str, Family],
+    skip: frozenset[str] = frozenset(),
+    *,
+    whole: State | None = None,
 ) -> dict[str, Resource]:
-    """Translate the site into the target's form, with every moved address replaced."""
+    """Translate the site, or a part of the ``whole``, into the target's form, with every moved address replaced."""
     moving = {addr: item for addr, item in resources.items() if addr not in skip and not ignored(item)}
-    moved = endpoints(moving.values(), families)
+    others = (item for addr, item in (whole or {}).items() if addr not in resources and not ignored(item))
+    moved = endpoints((*moving.values(), *others), families)
     return state(
         found
         for name, family in families.items()

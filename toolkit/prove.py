@@ -238,8 +238,10 @@ def _contents(subject: Subject) -> Check:
             Finding("site/contents", "lost", "missing", f"lost: {lost}", "run `rehost apply`, then `rehost verify`")
         )
     check = _of("contents", findings, f"{counted}; {evidence['pages']['total']} pages the same")
-    if check.status == "passed" and subject.login is not None and not subject.accounts:
-        return Check("contents", "unproven", "no account was given to log in with", check.findings, evidence)
+    # A site with journeys is an app that people use: without a login nothing shows that they still can.
+    lack = "no account was given to log in with" if subject.login is not None else "the site names no `logins:`"
+    if check.status == "passed" and subject.journeys and not (subject.login is not None and subject.accounts):
+        return Check("contents", "unproven", f"{lack}: nothing shows that people can log in", check.findings, evidence)
     return Check(check.name, check.status, check.text, check.findings, evidence)
 
 

@@ -129,6 +129,7 @@ def test_a_planted_fault_fails_its_check_alone(check: str, fault: dict[str, obje
         ("journeys", {"baseline": {}}),
         ("journeys", {"isolation": ""}),
         ("contents", {"accounts": []}),
+        ("contents", {"login": None}),
     ],
 )
 def test_what_was_not_shown_is_unproven_never_a_pass(check: str, lack: dict[str, object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from tests.stages.fake import FakeFamily, families, thing
 from toolkit.apply import apply
 from toolkit.assess import assess
 from toolkit.cutover import cutover
-from toolkit.errors import Conflict, JournalError, Refused
+from toolkit.errors import AuthError, Conflict, JournalError, NotFound, Refused
 from toolkit.journal import Journal
-from toolkit.model import Change, Plan, Resource
+from toolkit.model import Change, Endpoint, NotSeen, Plan, Resource, Side, State
 from toolkit.plan import plan, plan_phase
 from toolkit.rollback import rollback
 from toolkit.runs import Run, open_run
@@ -130,3 +131,79 @@ def test_a_site_of_data_alone_cuts_over(run: Run) -> None:
         apply(first, fams, journal)
         _, verified = cutover("traffic", plan_phase("traffic", first, fams, run), fams, journal)
     assert verified.clean
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE steps SET state='undone'",
+        "UPDATE steps SET change=replace(change, '\"value\":1', '\"value\":2')",
+        'UPDATE steps SET outputs=\'{"ip":"10.6.6.6"}\'',
+        "UPDATE steps SET id='build:create:dns/rrset/zone/b/A'",
+        "DELETE FROM steps",
+        "INSERT INTO steps(id, phase, state, change, outputs, updated)"
+        " SELECT id, phase, state, change, outputs, updated FROM steps",
+    ],
+)
+def test_a_step_edited_by_hand_is_refused(run: Run, edit: str) -> None:
+    fams = families()
+    with Journal(run.journal) as journal:
+        apply(planned(run, fams, thing("a")), fams, journal)
+    Journal(run.journal).close()
+    with sqlite3.connect(run.journal) as db:
+        assert db.execute(edit).rowcount == 1
+    with pytest.raises(JournalError, match=r"step [12]"):
+        Journal(run.journal)
+
+
+def test_hidden_is_not_gone(run: Run) -> None:
+    class Blind(FakeFamily):
+        lacks = A
+
+        def read(self, side: Side, wanted: State | None) -> Iterator[Resource | NotSeen]:
+            yield from super().read(side, wanted)
+            if side == "source":
+                yield NotSeen(self.lacks, "the account may not look")
+
+    blind = Blind()
+    with pytest.raises(AuthError, match=r"may not be read at the source: .*the account may not look"):
+        plan({A: thing("a")}, {"dns": blind}, run)
+    blind.lacks = "records in one region"
+    with pytest.raises(AuthError, match="may not look"):
+        plan({A: thing("a")}, {"dns": blind}, run)
+    blind.lacks = B  # another one is hidden: this one is really gone
+    with pytest.raises(NotFound, match="not at the source"):
+        plan({A: thing("a")}, {"dns": blind}, run)
+
+
+def test_a_part_is_planned_with_the_whole_in_view(run: Run) -> None:
+    class Linked(FakeFamily):
+        seen: frozenset[str] = frozenset()
+
+        def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
+            yield Endpoint(resource.address, "hostname", f"{resource.address}.old.example", ("new.example",))
+
+        def translate(self, resource: Resource, moved: object) -> Iterator[Resource]:
+            self.seen = frozenset(moved)  # type: ignore[call-overload]
+            return super().translate(resource, moved)  # type: ignore[arg-type]
+
+    linked = Linked()
+    linked.source = {A: thing("a"), B: thing("b")}
+    made = plan({A: thing("a")}, {"dns": linked}, run, whole=linked.source)
+    assert [change.address for change in made.changes] == [A]
+    assert linked.seen == {f"{addr}.old.example".lower() for addr in (A, B)}
+
+
+def test_a_step_of_the_cut_over_can_be_repeated(run: Run) -> None:
+    change = Change(B, "update", thing("b", 1), thing("b", 2), "traffic")
+    fams = families(later={"traffic": [change]})
+    fams["dns"].world[B] = thing("b", 1)
+    first = planned(run, fams, thing("a"))
+    with Journal(run.journal) as journal:
+        apply(first, fams, journal)
+        for _ in range(2):
+            cutover("traffic", plan_phase("traffic", first, fams, run), fams, journal)
+        assert fams["dns"].world[B].body == {"value": 2}
+        assert [change for change in fams["dns"].done if change == B] == [B]
+        rollback(journal, fams, to="applied")
+    assert fams["dns"].world[B].body == {"value": 1}

@@ -46,6 +46,7 @@ def make_plan(move: Move) -> Plan:
         move.resources,
         move.families,
         move.run,
+        whole=move.site.selected(),
         accepts=move.site.accepts,
         notices=notices,
         inputs={"site": file_digest(move.site.path), "part": move.part},
