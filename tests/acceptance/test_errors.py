@@ -55,6 +55,25 @@ def test_an_unreachable_endpoint(at: World) -> None:
     assert "127.0.0.1:9" in complaint(at, 15, "plan", "--run", "unreachable")
 
 
+def test_an_error_as_json_is_a_document(at: World) -> None:
+    at.write(STORAGE)
+    file = at.folder / "site.yaml"
+    file.write_text(file.read_text().replace(at.aws.endpoint, "http://127.0.0.1:9"))
+    done = at.rehost("plan", "--run", "unreachable", "--json", code=15)
+    assert done.stderr == ""
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["problems"]) == (15, [])
+    assert "127.0.0.1:9" in error["text"]
+    file.write_text(file.read_text() + "nonsense: 1\n")
+    error = json.loads(at.rehost("plan", "--json", code=3).stdout)["error"]
+    assert [problem["line"] for problem in error["problems"]] == [len(file.read_text().splitlines())]
+
+
+def test_options_of_rehost_itself_may_stand_behind_the_verb(at: World) -> None:
+    at.write(STORAGE)
+    assert "INFO" in at.rehost("plan", "--run", "loud", "-v", "--no-color").stderr
+
+
 def test_wrong_credentials(at: World) -> None:
     at.write(STORAGE)
     worse = World(at.folder, at.aws, at.target, {**at.env, "AWS_KEY": "AKIAWRONGWRONGWRONGX"})

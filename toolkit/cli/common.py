@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,8 @@ from toolkit.model import Finding, Json, Plan, State, Verdict
 from toolkit.runs import Run, file_digest, load_plan, open_run
 from toolkit.secrets import Redacting, Secret
 from toolkit.site import Site, import_payload, load
+
+log = logging.getLogger(__name__)
 
 Folder = Annotated[Path | None, typer.Argument(help="Folder of the site (the same as --site).", show_default=False)]
 SiteFile = Annotated[
@@ -89,6 +91,9 @@ def open_move(at: Where, *, as_json: bool = False, source: bool = True) -> Move:
     families = wiring.open_families(site, run, display.tick, source=source, remember=remember)
     resources = site.selected(list(at.only), list(at.exclude))
     part = " ".join([*(f"--only {term}" for term in at.only), *(f"--except {term}" for term in at.exclude)])
+    log.info("site %s, run folder %s, %d resources, families %s", site.path, run.path, len(resources), list(families))
+    for name, provider in site.providers.items():
+        log.info("provider %s: %s at %s", name, provider.kind, provider.endpoint or "its own address")
     return Move(site, run, resources, families, display, part)
 
 
@@ -135,8 +140,14 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def complain(error: RehostError) -> None:
-    """Print an error and its remedy to stderr."""
+def complain(error: RehostError, *, as_json: bool = False) -> None:
+    """Print an error and its remedy to stderr, or as one JSON document on stdout where ``--json`` was asked for."""
+    if as_json:
+        document: dict[str, Json] = {"code": error.code, "text": error.text, "remedy": error.remedy}
+        problems = getattr(error, "problems", ())
+        document["problems"] = [asdict(problem) for problem in problems]
+        out({"error": document}, as_json=True, text="")
+        return
     screen = console(stderr=True)
     screen.print(f"error: {printable(error.text)}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     if error.remedy:

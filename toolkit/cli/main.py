@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -60,6 +61,8 @@ Each verb has --help. Nothing is ever deleted at the source.
 """
 
 INTERNAL_ERROR = 70
+#: Options of ``rehost`` itself that people type behind the verb as well.
+EVERYWHERE = frozenset({"-v", "--verbose", "--no-color"})
 #: Typer brings a click of its own in some releases; the exceptions are reached through what it exports.
 CommandLineError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -114,12 +117,20 @@ def options(
         handler.addFilter(Redacting())
 
 
+def hoisted(argv: Sequence[str]) -> list[str]:
+    """Return the command line with the options of ``rehost`` itself in front, wherever they were typed."""
+    stop = argv.index("--") if "--" in argv else len(argv)
+    ours = [word for word in argv[:stop] if word in EVERYWHERE]
+    return [*ours, *(word for word in argv[:stop] if word not in EVERYWHERE), *argv[stop:]]
+
+
 def run() -> None:
     """Entry point: leave with the exit code that the outcome means; no traceback reaches a user."""
     signal.signal(signal.SIGTERM, _terminated)
+    argv = hoisted(sys.argv[1:])
     try:
         guard.install_from_environment()
-        code = app(standalone_mode=False)
+        code = app(argv, standalone_mode=False)
     except typer.Exit as exc:
         code = exc.exit_code
     except CommandLineError as exc:
@@ -130,7 +141,7 @@ def run() -> None:
         sys.stderr.write("interrupted: what was done is in the journal, run the same command again to go on\n")
         code = 128 + signal.SIGINT
     except RehostError as exc:
-        complain(exc)
+        complain(exc, as_json="--json" in argv)
         code = exc.code
     except BrokenPipeError:
         # The reader of our output went away (``| head``): not an error, and nothing more can be said.
