@@ -224,10 +224,12 @@ def _journeys(subject: Subject, results: Sequence[JourneyResult]) -> Check:
 def _contents(subject: Subject) -> Check:
     findings = list(subject.verified.findings)
     evidence: dict[str, Json] = {"totals": subject.verified.totals()}
+    entered = ""
     if subject.login is not None:
         swept = sweep(logins(subject.login, subject.accounts, subject.fetch))
         evidence["logins"] = {"total": swept.total, "passed": swept.passed}
         findings += _swept("login", swept, "accounts cannot log in")
+        entered = f"; {swept.passed} of {swept.total} accounts log in"
     swept = sweep(pages(subject.recorded, subject.fetch))
     evidence["pages"] = {"total": swept.total, "passed": swept.passed}
     findings += _swept("page", swept, "pages and objects are not served as before")
@@ -237,7 +239,7 @@ def _contents(subject: Subject) -> Check:
         findings.append(
             Finding("site/contents", "lost", "missing", f"lost: {lost}", "run `rehost apply`, then `rehost verify`")
         )
-    check = _of("contents", findings, f"{counted}; {evidence['pages']['total']} pages the same")
+    check = _of("contents", findings, f"{counted}{entered}; {evidence['pages']['total']} pages the same")
     # A site with journeys is an app that people use: without a login nothing shows that they still can.
     lack = "no account was given to log in with" if subject.login is not None else "the site names no `logins:`"
     if check.status == "passed" and subject.journeys and not (subject.login is not None and subject.accounts):

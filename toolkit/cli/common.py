@@ -164,7 +164,7 @@ def show_plan(plan: Plan) -> str:
     lines = [f"Plan {plan.digest[:12]} for {plan.site}: {len(plan.changes)} changes"]
     signs = {"create": "+", "update": "~", "delete": "-", "copy": ">"}
     for change in plan.changes:
-        figures = ", ".join(f"{value:,} {key}" for key, value in change.figures.items())
+        figures = ", ".join(f"{value:,} {key}" for key, value in change.figures.items() if value)
         note = "; ".join(part for part in (figures, change.note) if part)
         lines.append(
             f"  {signs[change.action]} {change.action:<6} {printable(change.address)}" + (f"  ({note})" if note else "")

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -136,6 +137,7 @@ def act(play: Play, name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     play.seconds[name] = round(time.monotonic() - started, 2)
+    play.say(f"    ({play.seconds[name]:.0f} s)")
 
 
 def rehost(play: Play, *argv: str, codes: Sequence[int] = (0,), deny: Sequence[str] = ()) -> str:
@@ -148,7 +150,7 @@ def rehost(play: Play, *argv: str, codes: Sequence[int] = (0,), deny: Sequence[s
     )
     with (play.folder / "output").open("a") as handle:
         handle.write(f"$ {' '.join(line)}\n{done.stdout}{done.stderr}[exit {done.returncode}]\n")
-    for text in done.stdout.splitlines()[-8:]:
+    for text in gist(done.stdout):
         play.say(f"    {text}")
     if done.returncode not in codes:
         raise VerifyError(
@@ -156,6 +158,24 @@ def rehost(play: Play, *argv: str, codes: Sequence[int] = (0,), deny: Sequence[s
             f"everything it printed is in {play.folder / 'output'}",
         )
     return done.stdout
+
+
+def gist(output: str) -> Iterator[str]:
+    """Yield what a person wants to see of a verb's output: of long runs of like lines only the first two."""
+    if output.startswith("{"):
+        return  # a document for machines
+    for _, run in groupby(output.splitlines(), key=_kind):
+        lines = list(run)
+        if len(lines) > 4:
+            indent = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+            lines[2:] = [f"{indent}… {len(lines) - 2} more"]
+        yield from lines
+
+
+def _kind(line: str) -> str:
+    """The sign or verdict that an indented line begins with; a numbered or unindented line is of its own kind."""
+    word = line.split()[0] if line.startswith("  ") and line.strip() else line
+    return line if word[:1].isdigit() else word
 
 
 def define(play: Play) -> None:
@@ -197,6 +217,7 @@ def build(play: Play) -> None:
     with act(play, "apply again"):
         again = json.loads(rehost(play, "apply", *_at(play), "--yes", "--json"))
     play.remade = len(again["made"])
+    play.say(f"    {play.remade} changes made, {len(again['present'])} were already so")
     with act(play, "verify"):
         rehost(play, "verify", *_at(play), "--tier", "meta")
 
