@@ -100,9 +100,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stock_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """moto as it comes."""
+    """moto as it comes; new for each file, as some leave zones behind that others would find."""
     with aws_process("stock", tmp_path_factory.mktemp("stock")) as found:
         yield found
 

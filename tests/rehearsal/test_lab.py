@@ -137,7 +137,7 @@ def test_a_folder_that_would_be_covered_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_is_installed_when_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian, "missing_packages", lambda parts=debian.ALL: ())
+    monkeypatch.setattr(debian, "missing_packages", lambda *_: ())
     monkeypatch.setattr(debian, "_apt", lambda *words: pytest.fail("apt was run"))
     assert debian.install_packages(quiet) == ()
 
@@ -149,7 +149,7 @@ def test_packages_come_without_services(tmp_path: Path, monkeypatch: pytest.Monk
     policy = tmp_path / "policy-rc.d"
     monkeypatch.setattr(debian, "POLICY", policy)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(debian, "missing_packages", lambda parts=debian.ALL: lacking.pop(0))
+    monkeypatch.setattr(debian, "missing_packages", lambda *_: lacking.pop(0))
     monkeypatch.setattr(debian, "_apt", lambda *words: ran.append((words, os.access(policy, os.X_OK))))
     assert debian.install_packages(lambda progress: said.append(progress.wait)) == ("pdns-server", "radosgw")
     assert [words[0] for words, _ in ran] == ["update", "install"]
