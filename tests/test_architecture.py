@@ -53,6 +53,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "click": ("toolkit.cli", "toolkit.report"),
     "rich": ("toolkit.cli", "toolkit.report"),
     "aiohttp": ("toolkit.storage", "toolkit.rehearsal"),
+    "httptools": ("toolkit.storage",),
+    "uvloop": ("toolkit.storage",),
     "yarl": ("toolkit.storage", "toolkit.rehearsal"),
     "pyarrow": ("toolkit.storage",),
     "jinja2": ("toolkit.report", "toolkit.compute"),
