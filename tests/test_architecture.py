@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = ("storage", "dns", "compute", "database")
 STAGES = frozenset(
     (
-        *("apply", "assess", "cutover", "discover", "doctor", "journal", "journeys", "leases", "plan"),
+        *("apply", "assess", "copy", "cutover", "discover", "doctor", "journal", "journeys", "leases", "plan"),
         *("prove", "reach", "rollback", "runs", "status", "summary", "verify"),
     )
 )

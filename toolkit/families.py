@@ -56,6 +56,7 @@ class Progress:
     size: int = 0
     retries: int = 0
     wait: str = ""
+    total_size: int | None = None  # bytes
 
 
 Tick = Callable[[Progress], None]

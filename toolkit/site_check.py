@@ -41,12 +41,13 @@ def _providers(doc: dict[str, Json]) -> Iterator[Trouble]:
         endpoint = mapping(entry).get("endpoint")
         if not isinstance(endpoint, str) or not endpoint.lower().startswith("http://"):
             continue
-        if mapping(entry).get("insecure") is not True and not _loopback(endpoint):
+        if mapping(entry).get("insecure") is not True and not loopback(endpoint):
             text = f"endpoint {show(endpoint)} is not encrypted"
             yield ("providers", name, "endpoint"), text, "use https://, or write insecure: true if that is meant"
 
 
-def _loopback(endpoint: str) -> bool:
+def loopback(endpoint: str) -> bool:
+    """Say whether an address never leaves this machine."""
     try:
         host = (urlsplit(endpoint).hostname or "").rstrip(".")
     except ValueError:

@@ -6,6 +6,7 @@ rehearsal and the pytest plugin. Raises ``DefinitionError``, ``AuthError``, ``Un
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ from toolkit.dns.drivers.powerdns import LosslessPowerDNS
 from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar, RegistryRegistrar, Route53Registrar
 from toolkit.dns.drivers.route53 import LosslessRoute53
 from toolkit.dns.family import DnsFamily
-from toolkit.errors import AuthError, NotFound, Unsupported
+from toolkit.errors import AuthError, NotFound, Refused, Unsupported
 from toolkit.families import FAMILIES, Family, Tick
 from toolkit.model import Json, Side
 from toolkit.providers import KINDS
 from toolkit.runs import Run
 from toolkit.secrets import Credentials, Secret, credentials
 from toolkit.site import Provider, Site
+from toolkit.site_check import loopback
+from toolkit.storage.copying import CopyFamily
 from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.family import StorageFamily
+from toolkit.storage.model import Knobs
 
 #: How a reference to credentials becomes credentials, and who is told of secrets.
 Keyring = Callable[[Any], Credentials]
@@ -93,6 +97,53 @@ def discovery_families(
     """Bind every family that a provider serves, as source only."""
     ends = Ends(provider, None, folder, blobs, tick, keyring(base, remember))
     return {name: _family(name, ends) for name in KINDS[provider.kind].families}
+
+
+def copy_provider(site: Site | None, wanted: str) -> Provider:
+    """Return the named provider of a site; without one, a kind with its address and keys in the environment.
+
+    ``REHOST_<KIND>_ENDPOINT``, ``_REGION``, ``_KEY`` and ``_SECRET``; AWS has its own defaults.
+    """
+    if site is not None and wanted in site.providers:
+        return site.providers[wanted]
+    stores = [kind for kind, row in KINDS.items() if "storage" in row.families and kind != "libcloud"]
+    if wanted not in stores:
+        known = ", ".join([*(site.providers if site else ()), *stores])
+        raise NotFound(f"there is no provider {wanted!r}", f"choose one of: {known}")
+    start = f"REHOST_{wanted.upper()}_"
+    endpoint = os.environ.get(f"{start}ENDPOINT", "")
+    if wanted != "aws" and not endpoint:
+        raise AuthError(f"{wanted} needs an address", f"set {start}ENDPOINT, {start}KEY and {start}SECRET")
+    if endpoint.startswith("http://") and not loopback(endpoint):
+        raise Refused(
+            f"{start}ENDPOINT is not encrypted", "use https://, or name the provider in site.yaml with insecure: true"
+        )
+    named = f"{start}KEY" in os.environ or wanted != "aws"
+    keys: Any = {"key": f"env:{start}KEY", "secret": f"env:{start}SECRET"} if named else "aws-default"
+    region = os.environ.get(f"{start}REGION") or ("us-east-1" if wanted == "aws" else "")
+    return Provider(wanted, wanted, endpoint, (region,) if region else (), keys)
+
+
+def copy_family(
+    source: Provider,
+    target: Provider,
+    folder: Path,
+    tick: Tick,
+    *,
+    transfers: int | None = None,
+    base: Path = Path(),
+    remember: Remember = forget,
+) -> CopyFamily:
+    """Bind the storage family to one copy. ``transfers``: objects under way at once, adaptive by default."""
+    keys = keyring(base, remember)
+    knobs = Knobs() if transfers is None else Knobs(in_flight=transfers)
+    return CopyFamily(
+        source=_storage_driver(source, keys),
+        target=_storage_driver(target, keys),
+        workspace=folder,
+        tick=tick,
+        knobs=knobs,
+    )
 
 
 def keyring(base: Path, remember: Remember) -> Keyring:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
+from rich import filesize
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from toolkit.families import Progress as Moment
 from toolkit.model import Change
@@ -24,7 +26,8 @@ class Display:
         self._quiet = quiet
         self._live: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._first: dict[str, tuple[float, int]] = {}
+        self._first: dict[str, tuple[float, int, int]] = {}
+        self._retries: dict[str, int] = {}
         self._last: dict[str, float] = {}
 
     @contextmanager
@@ -38,7 +41,6 @@ class Display:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[wait]}", style="yellow"),
         )
         with Progress(*columns, console=self._console, transient=False) as live:
@@ -47,6 +49,11 @@ class Display:
                 yield self
             finally:
                 self._live = None
+
+    @property
+    def retries(self) -> int:
+        """How many requests had to be sent again so far."""
+        return sum(self._retries.values())
 
     def announce(self, change: Change, what: str) -> None:
         """Tell that a change starts or is done."""
@@ -60,14 +67,14 @@ class Display:
 
     def tick(self, moment: Moment) -> None:
         """Take one moment of progress."""
+        self._retries[moment.address] = moment.retries
         if self._quiet:
             return
         now = time.monotonic()
-        start, base = self._first.setdefault(moment.address, (now, moment.done))
-        seconds = now - start
-        speed = (moment.done - base) / seconds if seconds > SPEED_WINDOW else 0.0
-        shown = f"{speed:,.0f}/s" if speed else ""
-        wait = moment.wait or (f"{moment.retries} retries" if moment.retries else "")
+        first = self._first.setdefault(moment.address, (now, moment.done, moment.size))
+        shown = pace(moment, now - first[0], moment.done - first[1], moment.size - first[2])
+        retried = f"{moment.retries:,} retries" if moment.retries else ""
+        wait = "  ".join(part for part in (retried, f"waiting: {moment.wait}" if moment.wait else "") if part)
         if self._live is not None:
             task = self._tasks.get(moment.address)
             if task is None:
@@ -81,3 +88,21 @@ class Display:
             of = f"/{moment.total}" if moment.total is not None else ""
             rest = f"  {moment.size:,} bytes" if moment.size else ""
             self.say(f"            {moment.address}  {moment.done}{of}{rest}  {shown}  {wait}".rstrip())
+
+
+def pace(moment: Moment, seconds: float, done: int, size: int) -> str:
+    """Say how fast it goes (``done`` items and ``size`` bytes in ``seconds``) and how long it will still take.
+
+    What lasts longer decides: many small items by their number, few large ones by their bytes.
+    """
+    if seconds < SPEED_WINDOW:
+        return ""
+    parts = [f"{done / seconds:,.0f}/s"]
+    left = [(moment.total - moment.done) * seconds / done] if moment.total is not None and done else []
+    if size:
+        parts.append(f"{filesize.decimal(round(size / seconds))}/s")
+        if moment.total_size is not None:
+            left.append((moment.total_size - moment.size) * seconds / size)
+    if left:
+        parts.append(f"ETA {timedelta(seconds=max(0, round(max(left))))}")
+    return "  ".join(parts)

@@ -21,6 +21,7 @@ from toolkit.cli import (
     apply_cmd,
     assess_cmd,
     audit_cmd,
+    copy_cmd,
     cutover_cmd,
     discover_cmd,
     doctor_cmd,
@@ -86,6 +87,7 @@ VERBS = (
     ("cutover", cutover_cmd.cutover),
     ("rollback", rollback_cmd.rollback),
     ("prove", prove_cmd.prove),
+    ("copy", copy_cmd.copy),
     ("status", status_cmd.status),
     ("report", report_cmd.report),
 )

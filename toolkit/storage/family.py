@@ -35,7 +35,7 @@ from toolkit.model import (
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
-from toolkit.storage import names, planning
+from toolkit.storage import names, planning, view
 from toolkit.storage.engine import check, gather, purge, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
@@ -239,11 +239,14 @@ class StorageFamily:
         address = OBJECTS + tail(change.address)
 
         def tick(done: int, size: int, wait: str) -> None:
-            self._done[address] = self._done.get(address, 0) + done
-            self._size[address] = self._size.get(address, 0) + size
-            total = change.figures.get("objects")
-            shown = Progress(self.name, address, self._done[address], total, self._size[address], pace.retries, wait)
-            self._tick(shown)
+            done = self._done[address] = self._done.get(address, 0) + done
+            size = self._size[address] = self._size.get(address, 0) + size
+            total, volume = change.figures.get("objects"), change.figures.get("bytes")
+            self._tick(
+                Progress(
+                    self.name, address, self._done[address], total, self._size[address], pace.retries, wait, volume
+                )
+            )
 
         work.run(job, lease, pace, tick)
         return {}
@@ -330,11 +333,12 @@ class StorageFamily:
         target = self._to()
         region = str(want.facts.get("region") or "")
         source = self._source.ex_data_plane(region) if self._source is not None else target.ex_data_plane()
+        here, there = view.of(want.facts)
         return work.Job(
             address=OBJECTS + tail(want.address),
-            source=source,
+            source=replace(source, view=here),
             source_bucket=names.source_name(want),
-            target=target.ex_data_plane(),
+            target=replace(target.ex_data_plane(), view=there),
             target_bucket=str(want.body["bucket"]),
             versions=bool(want.body["versions"]),
             create_only="conditional-put" in target.ex_capabilities() and not want.body["versions"],

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote_from_bytes
 
 from toolkit.storage.sign import Signer
+from toolkit.storage.view import WHOLE, View
 
 Addressing = Literal["path", "virtual"]
 Round = Literal["null-first", "main", "null-last", "after-null"]
@@ -29,6 +30,7 @@ class DataPlane:
     signer: Signer
     addressing: Addressing
     label: str = ""  # how messages name this store
+    view: View = WHOLE  # the part of its buckets that is looked at, and the names given to it
 
 
 class Entry(NamedTuple):

@@ -40,6 +40,7 @@ class Store:
         self._host = f"{bucket}.{parts.netloc}" if virtual else parts.netloc
         self._root = "" if virtual else "/" + path_of(bucket.encode())
         self._base = f"{parts.scheme}://{self._host}"
+        self.view = plane.view
         self.where = f"{plane.label or parts.netloc}/{bucket}"
         self.bucket = bucket
         self.gate = gate
@@ -57,7 +58,7 @@ class Store:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request and yield the open response of a 2xx answer."""
         # A bucket is addressed as /bucket or /; a key may itself begin with a slash.
-        path = f"{self._root}/{path_of(key)}" if key else (self._root or "/")
+        path = f"{self._root}/{path_of(self.view.there(key))}" if key else (self._root or "/")
         text = query_of(query)
         url = URL(f"{self._base}{path}?{text}" if text else f"{self._base}{path}", encoded=True)
         signed = self._signer.headers(method, self._host, path, text, headers or {})

@@ -20,6 +20,7 @@ from toolkit.storage.engine.faults import Fault, as_error
 from toolkit.storage.engine.gate import Gate
 from toolkit.storage.engine.http import Store, persist, session
 from toolkit.storage.model import DataPlane, Entry, Knobs, shown
+from toolkit.storage.view import WHOLE, View
 
 _PAGE = 1000
 _FIELDS = frozenset({"Key", "VersionId", "IsLatest", "LastModified", "ETag", "Size", "StorageClass"})
@@ -90,7 +91,7 @@ async def pages(store: Store, *, versions: bool, prefix: bytes = b"") -> AsyncIt
     """Yield the pages of a bucket; with ``versions`` every version and marker."""
     base: list[tuple[str, str | bytes]] = [("encoding-type", "url"), ("max-keys", str(_PAGE))]
     base.append(("versions", "") if versions else ("list-type", "2"))
-    if prefix:
+    if prefix := store.view.there(prefix):
         base.append(("prefix", prefix))
     on: list[tuple[str, str | bytes]] = []
     last: tuple[bytes, str] | None = None
@@ -98,7 +99,7 @@ async def pages(store: Store, *, versions: bool, prefix: bytes = b"") -> AsyncIt
         page, found = await persist(lambda: _page(store, [*base, *on]), store)  # noqa: B023 - awaited at once
         found = _ordered(found) if versions else found
         last = _check_order(store, found, last)
-        yield found
+        yield found if store.view is WHOLE else seen(store.view, found)
         if page.top.get("IsTruncated") != "true":
             return
         following = _onward(page, versions)
@@ -108,6 +109,11 @@ async def pages(store: Store, *, versions: bool, prefix: bytes = b"") -> AsyncIt
                 "the store's listing cannot be trusted; check its release notes, then run again",
             )
         on = following
+
+
+def seen(view: View, entries: list[Entry]) -> list[Entry]:
+    """Return the entries that belong to a view, under its names."""
+    return [entry._replace(key=view.here(entry.key)) for entry in entries if view.sees(entry.key)]
 
 
 async def _page(store: Store, query: list[tuple[str, str | bytes]]) -> tuple[Page, list[Entry]]:
