@@ -37,6 +37,9 @@ Where = Annotated[
 ]
 Folder = Annotated[Path, typer.Option("--folder", help="Where the rehearsal keeps everything.")]
 Scale = Annotated[float, typer.Option("--scale", min=0.001, help="Size of the sample data, 1 = as shipped.")]
+Faults = Annotated[
+    Path | None, typer.Option("--faults", help="A file of faults that both stores show, or the name of a shipped one.")
+]
 LabFolder = Annotated[Path, typer.Option("--lab", help="Folder of the lab.")]
 
 
@@ -46,6 +49,7 @@ def rehearse(
     folder: Folder = Path(".rehost/rehearsal"),
     lab_folder: LabFolder = Path(".rehost/lab"),
     scale: Scale = 1.0,
+    faults: Faults = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +63,8 @@ def rehearse(
     unproven.
     """
     site_dir = _sample(site_dir or Path("seeds/february-2021"))
+    if faults is not None:
+        faults = _rules(faults)
     display = Display(quiet=as_json)
     if target is Target.lab and not isolation.inside():
         raise typer.Exit(_in_lab(lab_folder, display, yes=yes))
@@ -75,7 +81,7 @@ def rehearse(
     info = load_info(lab_folder) if target is Target.lab else None
     if target is Target.lab and info is None:
         raise NotFound(f"there is no lab in {lab_folder}", "start it with: rehost lab up")
-    document = play(site_dir, folder, info=info, scale=scale, say=display.say)
+    document = play(site_dir, folder, info=info, scale=scale, say=display.say, faults=faults)
     report = folder / "run" / "report" / "report.html"
     text = "\n".join(
         [
@@ -94,6 +100,16 @@ def _sample(site_dir: Path) -> Path:
     """Return the folder of a sample site: as it is, or the shipped one of that name."""
     shipped_one = shipped("seeds") / site_dir.name
     return shipped_one if not site_dir.exists() and shipped_one.is_dir() else site_dir
+
+
+def _rules(file: Path) -> Path:
+    """Return a file of faults, as it is or the shipped one of that name; one that is wrong stops here."""
+    from toolkit.rehearsal.faultproxy_rules import load
+
+    shipped_one = shipped("seeds") / "faults" / f"{file.stem}.yaml"
+    found = shipped_one if not file.exists() and shipped_one.is_file() else file
+    load(found)
+    return found
 
 
 def _in_lab(folder: Path, display: Display, *, yes: bool) -> int:

@@ -29,7 +29,7 @@ from typing import IO
 from toolkit import guard, report
 from toolkit.errors import JournalError, NotFound, Refused, VerifyError
 from toolkit.model import Json, sha256_hex
-from toolkit.rehearsal import isolation, mockaws, net, overlay, seed, stage
+from toolkit.rehearsal import faulted, isolation, mockaws, net, overlay, seed, stage
 from toolkit.rehearsal.lab.info import LabInfo
 from toolkit.runs import Run, note, noted, open_run
 from toolkit.summary import summary
@@ -53,7 +53,7 @@ class Play:
     say: Say
     env: dict[str, str]
     aws: mockaws.MockAws
-    target: stage.Target
+    doors: faulted.Doors
     deny: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     remade: int = -1
@@ -67,9 +67,14 @@ class Play:
         return self.folder / "run"
 
 
-def rehearse(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> dict[str, Json]:
-    """Play all acts and return the report document. ``info`` is the running lab, or None for embedded."""
-    with playing(site_dir, folder, info=info, scale=scale, say=say) as play:
+def rehearse(
+    site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say, faults: Path | None = None
+) -> dict[str, Json]:
+    """Play all acts and return the report document. ``info`` is the running lab, or None for embedded.
+
+    ``faults``: rules of the fault proxies that then stand before both stores.
+    """
+    with playing(site_dir, folder, info=info, scale=scale, say=say, faults=faults) as play:
         define(play)
         record(play)
         build(play)
@@ -79,13 +84,16 @@ def rehearse(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float
 
 
 @contextlib.contextmanager
-def playing(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say) -> Iterator[Play]:
+def playing(
+    site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float, say: Say, faults: Path | None = None
+) -> Iterator[Play]:
     """Set the stage: mocked AWS with the app living on it, and an empty target."""
     generator = load_generator(site_dir)
     with _fresh(folder), net.claim() as loopback, contextlib.ExitStack() as stack:
         aws = mockaws.start(loopback, folder / "aws")
         stack.callback(aws.stop)
         target = stage.lab(info) if info else stage.embedded(stack, loopback, folder / "target")
+        doors = faulted.doors(stack, aws, target, faults)
         play = Play(
             folder,
             site_dir,
@@ -95,7 +103,7 @@ def playing(site_dir: Path, folder: Path, *, info: LabInfo | None, scale: float,
             say,
             environment(aws, target, generator),
             aws,
-            target,
+            doors,
             deny=(*(f"{loopback.old_ip(n)}/32" for n in (2, 3, 5)), f"{loopback.old}.16/28"),
         )
         with act(play, "seed"):
@@ -187,7 +195,7 @@ def define(play: Play) -> None:
             shutil.copytree(play.site_dir / name, site / name)
     play.generator.write_accounts(site / "accounts.jsonl", play.scale)
     accounts = {"file": "accounts.jsonl", "sha256": sha256_hex((site / "accounts.jsonl").read_bytes())}
-    made = stage.stage(play.aws, play.target)
+    made = stage.stage(play.aws, play.doors.target, source=play.doors.source)
     overlay.dump(site / "site.yaml", overlay.starting(play.doc, made, accounts))
     with act(play, "discover"):
         rehost(play, "discover", "-p", "aws", "--site", str(site), "--run", str(play.run))
@@ -270,6 +278,8 @@ def conclude(play: Play) -> dict[str, Json]:
         "calls_after_cutoff": len(late),
         "isolation": isolation_text(play),
     }
+    if play.doors.proxies:
+        figures["faults"] = play.doors.figures()
     context = {"evidence": "mock", "scale": play.scale, "promises": kept, "figures": figures}
     note(run, "context", context)
     document = summary(run, exit_code=code)
@@ -316,8 +326,8 @@ def leaks(play: Play) -> list[str]:
 
 def isolation_text(play: Play) -> str:
     """Say which mechanisms kept the rehearsal away from the outside."""
-    if play.target.network:
-        return f"the lab's own network namespace ({play.target.network} and loopback), and an audit hook"
+    if play.doors.target.network:
+        return f"the lab's own network namespace ({play.doors.target.network} and loopback), and an audit hook"
     return "a network namespace with loopback only, and an audit hook" if isolation.inside() else "an audit hook"
 
 

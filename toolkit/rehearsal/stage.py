@@ -108,13 +108,16 @@ def lab(info: LabInfo) -> Target:
     return Target(providers, {**env, "MACHINES_KEY": Path(sshd.key_file).read_text("utf-8")}, network="10.77.0.0/24")
 
 
-def stage(aws: MockAws, target: Target) -> Stage:
-    """Fold both sides into what the site definition says about providers, the move and the outside."""
+def stage(aws: MockAws, target: Target, *, source: str) -> Stage:
+    """Fold both sides into what the site definition says about providers, the move and the outside.
+
+    ``source``: the endpoint under which rehost reaches mocked AWS.
+    """
     loopback = aws.loopback
     providers = {
         "aws": {
             "kind": "aws",
-            "endpoint": aws.endpoint,
+            "endpoint": source,
             "regions": ["us-east-1"],
             "credentials": {"key": "env:REHEARSAL_AWS_KEY", "secret": "env:REHEARSAL_AWS_SECRET"},
             "x-machines": {"endpoint": aws.hypervisor_url, "credentials": {"key": "env:REHEARSAL_MACHINES_KEY"}},
