@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Site:
 def test_the_examples_are_one_valid_site(site: Site) -> None:
     assert site.name == "agora"
     assert set(site.move) == {"storage", "dns", "compute", "database"}
-    assert len(site.resources()) == 12
+    assert len(site.resources()) == 14
     assert len(site.payload) == 3
 
 

@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "servers": ("compute", "server"),
     "load_balancers": ("compute", "load_balancer"),
     "databases": ("database", "database"),
+    "identities": ("storage", "identity"),
     "zones": ("dns", "zone"),
 }
 FAMILIES: tuple[str, ...] = ("storage", "compute", "database", "dns")

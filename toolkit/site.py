@@ -22,7 +22,7 @@ from toolkit.errors import DefinitionError, NotFound, Problem, UsageError
 from toolkit.families import FAMILIES
 from toolkit.model import Json, Resource, address, escape, matches
 from toolkit.site_check import meaning_troubles
-from toolkit.site_doc import SECTION_FAMILY, default_source, texts
+from toolkit.site_doc import SECTION_FAMILY, default_source, is_identity, texts
 from toolkit.site_messages import shape_troubles
 from toolkit.site_outside import outside_troubles, payloads
 from toolkit.site_schema import BESIDE, LOOSE, MODELS, body, schema
@@ -39,9 +39,10 @@ KIND_OF_SECTION: Mapping[str, str] = {
     "firewalls": "firewall",
     "keypairs": "keypair",
     "load_balancers": "load_balancer",
+    "identities": "identity",
 }
 _OBJECTIVES = ("rto", "rpo", "notice")
-_DECISIONS = ("to", "wave", "ignore")
+_DECISIONS = ("to", "wave", "ignore", "sink")
 _PROVIDER_KEYS = ("kind", "endpoint", "regions", "credentials", "insecure")
 
 
@@ -302,6 +303,8 @@ def _resources(doc: Mapping[str, Any]) -> Iterator[Resource]:
     for section, family in SECTION_FAMILY.items():
         default = default_source(doc, family)
         for slug, entry in doc.get(section, {}).items():
+            if section == "identities" and not is_identity(entry):
+                continue
             kind = KIND_OF_SECTION.get(section) or entry["kind"]
             made = body(section, slug, entry)
             facts = facts_of(entry)

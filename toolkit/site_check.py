@@ -15,7 +15,17 @@ from urllib.parse import urlsplit
 from toolkit.families import FAMILIES
 from toolkit.model import Json
 from toolkit.providers import KINDS
-from toolkit.site_doc import SECTION_FAMILY, default_source, entries, items, known_names, mapping, serves, texts
+from toolkit.site_doc import (
+    SECTION_FAMILY,
+    default_source,
+    entries,
+    is_identity,
+    items,
+    known_names,
+    mapping,
+    serves,
+    texts,
+)
 from toolkit.site_schema import Trouble
 from toolkit.site_words import address_trouble, is_glob, moment, record_key, show
 from toolkit.site_yaml import Loc
@@ -198,9 +208,10 @@ def _twins(doc: dict[str, Json]) -> Iterator[Trouble]:
         for slug, value in mapping(doc, section).items():
             entry = mapping(value)
             name = str(entry.get("name") or slug)
-            if section == "databases":
+            if section == "databases" or (section == "identities" and not is_identity(entry)):
                 continue
-            identity = (str(entry.get("provider") or default), name.lower(), entry.get("private") is True)
+            kind = entry.get("kind") if section == "identities" else None  # a user and a role may share a name
+            identity = (str(entry.get("provider") or default), name.lower(), entry.get("private") is True, kind)
             for other, other_id in seen[identity]:
                 if not entry.get("id") or not other_id or other_id == entry.get("id"):
                     text = f"{section}.{slug} and {section}.{other} are both {name!r} at {identity[0]!r}"

@@ -17,7 +17,15 @@ SECTION_FAMILY: Mapping[str, str] = {
     "keypairs": "compute",
     "load_balancers": "compute",
     "databases": "database",
+    "identities": "storage",
 }
+#: Entries under ``identities`` that become resources; others (single sign-on …) are kept as they are.
+IDENTITY_KINDS = ("user", "role", "account")
+
+
+def is_identity(entry: Json) -> bool:
+    """Say whether an entry under ``identities`` is one that storage moves."""
+    return isinstance(entry, dict) and entry.get("kind") in IDENTITY_KINDS
 
 
 def mapping(value: Json, *keys: str) -> dict[str, Json]:
@@ -60,6 +68,8 @@ def entries(doc: dict[str, Json]) -> Iterator[tuple[Loc, str, dict[str, Json]]]:
     """Yield (location, family, entry) of every resource, records included."""
     for section, family in SECTION_FAMILY.items():
         for slug, entry in mapping(doc, section).items():
+            if section == "identities" and not is_identity(entry):
+                continue
             yield (section, slug), family, mapping(entry)
             if section == "zones":
                 for key, record in mapping(entry, "records").items():

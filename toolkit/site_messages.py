@@ -35,7 +35,7 @@ def _allowed_x(error: Any) -> bool:
 
 
 def _trouble(error: Any) -> Trouble:
-    loc: Loc = tuple(part for part in error["loc"] if part not in ("<text>", "<other>", "[key]"))
+    loc: Loc = tuple(part for part in error["loc"] if part not in ("<text>", "<other>", "<loose>", "[key]"))
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     last = loc[-1] if loc else "the file"
     what = f"item {last + 1} of {loc[-2]}" if isinstance(last, int) and len(loc) > 1 else str(last)

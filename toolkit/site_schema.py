@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_serializer
 
 from toolkit.model import Json
+from toolkit.site_doc import is_identity
 from toolkit.site_words import (
     RECORD_PATTERN,
     SLUG,
@@ -30,6 +31,7 @@ from toolkit.site_words import (
     RecordKey,
     Reference,
     Sha256,
+    Sink,
     Slug,
     Text,
     Ttl,
@@ -41,9 +43,9 @@ from toolkit.site_yaml import Loc
 Trouble = tuple[Loc, str, str]
 
 #: Keys of a resource that are not its body: where it comes from, and what a person decided.
-BESIDE = ("provider", "id", "to", "wave", "ignore", "facts")
+BESIDE = ("provider", "id", "to", "wave", "ignore", "facts", "sink")
 #: Sections whose entries become resources, and sections that are kept as they are for now.
-LOOSE = ("networks", "hosts", "identities", "certificates", "vendors", "outside")
+LOOSE = ("networks", "hosts", "certificates", "vendors", "outside")
 _APART = (*BESIDE, "records")
 _OPEN: dict[str, Any] = {"patternProperties": {"^x-": True}}
 
@@ -123,6 +125,7 @@ class Provider(Extensible):
     addresses: list[Ip] | None = Field(default=None, description="storage: what names of the old endpoint become")
     nameservers: dict[str, Text] | None = Field(default=None, description="dns: name server → address[:port]")
     pool: Cidr | None = Field(default=None, description="compute: static addresses for servers")
+    admin: _Credentials | None = Field(default=None, description="ceph: who may make users; default: `credentials`")
     access: _Access | None = Field(default=None, description="compute: how to reach created guests by ssh")
     images: dict[str, Any] | None = Field(
         default=None, description="compute: image name → disk, kernel, initrd, cmdline"
@@ -150,6 +153,18 @@ class Moves(_Strict):
 class Bucket(_Placed):
     name: Text = _NAME
     versioning: Literal["enabled", "suspended", "off"] = "off"
+
+
+class Identity(_Placed):
+    """Who may do what in the buckets: a user, a role, or another account that is named in policies and grants."""
+
+    kind: Literal["user", "role", "account"]
+    name: Text = _NAME
+    policies: dict[str, dict[str, Any]] = Field(default={}, description="policy documents by name, groups' included")
+    owns: list[Text] = Field(default=[], description="buckets it owns, where users and not accounts own them")
+    canonical_id: Text | None = Field(default=None, description="its id in ACLs")
+    own: bool = Field(default=False, description="account: the one that owns the buckets")
+    sink: Sink | None = Field(default=None, description="where its new keys go; they are shown nowhere else")
 
 
 class Keypair(_Placed):
@@ -315,6 +330,11 @@ class Objectives(Extensible):
 
 
 Loose = dict[str, dict[str, Any]]
+# Identities of other kinds (single sign-on, directories) are kept as they are.
+_AnyIdentity = Annotated[
+    Annotated[Identity, Tag("<other>")] | Annotated[dict[str, Any], Tag("<loose>")],
+    Discriminator(lambda value: "<other>" if is_identity(value) else "<loose>"),
+]
 
 
 class Site(Extensible):
@@ -333,7 +353,7 @@ class Site(Extensible):
     load_balancers: dict[Slug, LoadBalancer] = {}
     networks: Loose = {}
     hosts: Loose = {}
-    identities: Loose = {}
+    identities: dict[Slug, _AnyIdentity] = {}
     databases: dict[Slug, Database] = {}
     certificates: Loose = {}
     vendors: Loose = {}
@@ -352,6 +372,7 @@ MODELS: Mapping[str, type[_Placed]] = {
     "keypairs": Keypair,
     "load_balancers": LoadBalancer,
     "databases": Database,
+    "identities": Identity,
 }
 
 

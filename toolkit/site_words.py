@@ -117,6 +117,16 @@ def _reference(value: object) -> object:
     return value
 
 
+def _sink(value: object) -> object:
+    # What stands here by mistake may be the key itself: messages never repeat it.
+    scheme, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if scheme not in ("file", "cmd") or not colon or not rest.strip():
+        raise wrong(
+            "this is no place that new keys could go to", "use file:PATH (written with mode 0600) or cmd:PROGRAM ARGS"
+        )
+    return value
+
+
 def _credentials(value: str) -> str:
     if value == "aws-default" or (value.startswith("aws-profile:") and value != "aws-profile:"):
         return value
@@ -289,6 +299,7 @@ Ttl = Annotated[Any, BeforeValidator(_ttl), WithJsonSchema({"type": "integer", "
 Reference = Annotated[
     Any, BeforeValidator(_reference), WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(SCHEMES)}):."})
 ]
+Sink = Annotated[Any, BeforeValidator(_sink), WithJsonSchema({"type": "string", "pattern": "^(file|cmd):."})]
 Duration = Annotated[
     Any,
     BeforeValidator(_duration),

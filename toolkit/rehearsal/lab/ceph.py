@@ -65,7 +65,7 @@ bluestore block wal create = false
 rgw frontends = beast endpoint={address}:{port}
 rgw data = {folder}/rgw
 rgw enable static website = true
-rgw enable apis = s3, s3website, admin
+rgw enable apis = s3, s3website, admin, iam, notifications
 rgw enable usage log = false
 rgw thread pool size = 64
 rgw multipart min part size = {min_part}
@@ -108,7 +108,8 @@ def start(folder: Path, *, min_part: int, spawn: Spawn, step: Callable[[str], No
     step("users")
     user = _user(folder / "secrets", common, "rehost", [])
     system = _user(folder / "secrets", common, "rehost-system", ["--system"])
-    return S3(endpoint, "default", user[0], user[1], system[0], system[1])
+    admin = _user(folder / "secrets", common, "rehost-admin", ["--caps", "users=*;user-policy=*"])
+    return S3(endpoint, "default", *user, *system, *admin)
 
 
 def _keyring(path: Path) -> None:

@@ -29,7 +29,7 @@ POOL = "10.77.0.16/28"
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """The object store. ``system_*`` belongs to the user that may set version ids."""
+    """The object store. ``system_*`` may set version ids, ``admin_*`` may make users and their policies."""
 
     endpoint: str
     region: str
@@ -37,6 +37,8 @@ class S3:
     secret_file: str
     system_key_file: str
     system_secret_file: str
+    admin_key_file: str = ""
+    admin_secret_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ class LabInfo:
                 "REHOST_LAB_S3_SECRET": _secret(self.s3.secret_file),
                 "REHOST_LAB_S3_SYSTEM_KEY": _secret(self.s3.system_key_file),
                 "REHOST_LAB_S3_SYSTEM_SECRET": _secret(self.s3.system_secret_file),
+            }
+        if self.s3 and self.s3.admin_key_file:
+            values |= {
+                "REHOST_LAB_S3_ADMIN_KEY": _secret(self.s3.admin_key_file),
+                "REHOST_LAB_S3_ADMIN_SECRET": _secret(self.s3.admin_secret_file),
             }
         if self.powerdns:
             values |= {

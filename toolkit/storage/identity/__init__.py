@@ -1,0 +1,1 @@
+"""Who may do what: IAM users, roles and their policies, and the users of a Ceph gateway."""
