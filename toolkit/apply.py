@@ -11,20 +11,31 @@ Anything else: stop. The journal only says which changes are ours.
 from __future__ import annotations
 
 import re
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from toolkit import leases
+from toolkit import leases, passes
 from toolkit.errors import ApplyError, Conflict, Refused
 from toolkit.families import Family
 from toolkit.journal import Journal
-from toolkit.model import Change, Json, Phase, Plan, Resource
+from toolkit.model import Change, Json, Phase, Plan, Resource, Seen
 from toolkit.plan import in_the_way
 
 MAX_PASSES = 5
+#: With a window to fit: so many passes at most; far fewer show whether they get shorter.
+MAX_FITTING = 50
 _REFERENCE = re.compile(r"@\{([^}:]+):([A-Za-z0-9_]+)\}")
 
 Announce = Callable[[Change, str], None]
+
+
+def forecasts(journal: Journal, fit: float | None = None) -> list[passes.Forecast]:
+    """Say for each change that is made in passes what its last one will take."""
+    found = (passes.forecast(done, fit) for done in passes.passes(journal.events()).values())
+    return [one for one in found if one is not None and one.last.change.startswith("build:")]
 
 
 def silent(_change: Change, _what: str, /) -> None:
@@ -52,8 +63,12 @@ def apply(
     phase: Phase = "build",
     announce: Announce = silent,
     until: Callable[[Change], bool] = never,
+    fit: float | None = None,
 ) -> Applied:
-    """Make every change of ``phase`` that the world does not show yet; stop before ``until`` says so."""
+    """Make every change of ``phase`` that the world does not show yet; stop before ``until`` says so.
+
+    ``fit``: repeat the passes over a source in use until one more is forecast to take at most so many seconds.
+    """
     standing = in_the_way(plan)
     if standing:
         shown = "; ".join(f"{verdict.id} ({verdict.outcome})" for verdict in standing[:5])
@@ -68,12 +83,14 @@ def apply(
     for change in plan.phase(phase):
         if until(change):
             break
-        (made if _one(change, families[change.family], journal, announce) else present).append(change.id)
+        (made if one(change, families[change.family], journal, announce, fit) else present).append(change.id)
     journal.event("apply.end", {"plan": plan.digest, "phase": phase, "made": len(made), "present": len(present)})
     return Applied(tuple(made), tuple(present))
 
 
-def _one(change: Change, family: Family, journal: Journal, announce: Announce) -> bool:
+def one(
+    change: Change, family: Family, journal: Journal, announce: Announce = silent, fit: float | None = None
+) -> bool:
     """Bring about one change; return whether anything had to be done."""
     change = with_outputs(change, journal.outputs())
     last = journal.step(change.id)
@@ -98,8 +115,11 @@ def _one(change: Change, family: Family, journal: Journal, announce: Announce) -
     announce(change, "start")
     journal.intend(change)
     shards = family.bulk(change)
-    outputs = family.do(change, None) if shards is None else _bulk(change, family, journal)
-    if family.observe(change) != "after":
+    if shards is None:
+        outputs, shown = family.do(change, None), family.observe(change)
+    else:
+        outputs, shown = _bulk(change, family, journal, fit)
+    if shown != "after":
         journal.settle(change, "failed", outputs)
         failed = leases.exceptions(journal, change.id)
         why = "; ".join(finding.text for finding in failed[:3]) or "the target does not show it"
@@ -112,25 +132,55 @@ def _one(change: Change, family: Family, journal: Journal, announce: Announce) -
     return True
 
 
-def _bulk(change: Change, family: Family, journal: Journal) -> Mapping[str, Json]:
-    """Copy a change that is too large for one step, shard by shard, in passes until nothing differs.
+def _bulk(change: Change, family: Family, journal: Journal, fit: float | None) -> tuple[Mapping[str, Json], Seen]:
+    """Copy a change that is too large for one step, shard by shard, in passes until one takes.
 
     Shards left from a killed run come first; then a new listing finds whatever is still missing, so a
-    re-run is the resume and a delta pass at once. Copying starts with the first shard listed.
+    re-run is the resume and a delta pass at once. Copying starts with the first shard listed. Returns the
+    counts, and what the last pass showed.
     """
     owner = leases.owner_name()
     for lease in leases.claims(journal, change.id, owner):
         family.do(change, lease)
-    for _ in range(MAX_PASSES):
+    shown: Seen = "before"
+    for number in range(1, (MAX_PASSES if fit is None else MAX_FITTING) + 1):
         before = leases.counts(journal, change.id)["done"]
         leases.clear_exceptions(journal, change.id)
-        for shard in family.bulk(change) or ():
-            leases.add(journal, change.id, shard)
-            for lease in leases.claims(journal, change.id, owner):
-                family.do(change, lease)
-        if leases.counts(journal, change.id)["done"] == before:
+        done = _pass(change, family, journal, owner)
+        shown = family.took(change)
+        journal.event("pass", replace(done, took=shown == "after").to_json())
+        if shown == "after":
+            so_far = passes.passes(journal.events())[change.id]
+            expected = passes.forecast(so_far, fit)
+            if expected is None or expected.fits or not passes.settles(so_far[-number:]):
+                break
+        elif leases.counts(journal, change.id)["done"] == before:
             break
-    return leases.counts(journal, change.id)
+    return leases.counts(journal, change.id), shown
+
+
+def _pass(change: Change, family: Family, journal: Journal, owner: str) -> passes.Pass:
+    """List what is to be done and do it; measure how long either took."""
+    began, start = datetime.now(UTC), time.monotonic()
+    listing = copying = 0.0
+    found: Counter[str] = Counter()
+    moment = start
+    for shard in family.bulk(change) or ():
+        listing += time.monotonic() - moment
+        found.update(shard.figures)
+        leases.add(journal, change.id, shard)
+        moment = time.monotonic()
+        for lease in leases.claims(journal, change.id, owner):
+            family.do(change, lease)
+        copying += time.monotonic() - moment
+        moment = time.monotonic()
+    end = time.monotonic()
+    listing += end - moment
+    gone = found["removals"]
+    whole = found["objects"] + gone
+    return passes.Pass(
+        change.id, change.address, began, end - start, whole, gone, found["bytes"], listing, copying, took=False
+    )
 
 
 def with_outputs(change: Change, outputs: Mapping[str, Mapping[str, Json]]) -> Change:

@@ -102,6 +102,8 @@ class Family(Protocol):
     as ``@{address:name}``; ``outputs`` reads them from a world that already shows the change.
     ``undo`` restores ``before``; it must never delete what we did not make.
     ``bulk`` returns the shards of a change too large for one step, ``None`` for all others.
+    ``took`` says of such a change whether its last pass brought over all that the pass had listed; while
+    the source is in use that is less than equality, which ``observe`` demands.
     ``verify`` compares the target with the desired state: findings as it goes, one Tally per resource.
     ``dependence`` looks for what still hangs on the old side.
     ``try_write`` shows, with requests that cannot succeed, whether the source credentials could write:
@@ -127,6 +129,8 @@ class Family(Protocol):
     def observe(self, change: Change) -> Seen: ...
 
     def bulk(self, change: Change) -> Iterator[Shard] | None: ...
+
+    def took(self, change: Change) -> Seen: ...
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]: ...
 

@@ -31,6 +31,7 @@ from toolkit.site_words import (
     RecordKey,
     Reference,
     Sha256,
+    Share,
     Sink,
     Slug,
     Text,
@@ -43,7 +44,7 @@ from toolkit.site_yaml import Loc
 Trouble = tuple[Loc, str, str]
 
 #: Keys of a resource that are not its body: where it comes from, and what a person decided.
-BESIDE = ("provider", "id", "to", "wave", "ignore", "facts", "sink")
+BESIDE = ("provider", "id", "to", "wave", "ignore", "live", "facts", "sink")
 #: Sections whose entries become resources, and sections that are kept as they are for now.
 LOOSE = ("networks", "hosts", "certificates", "vendors", "outside")
 _APART = (*BESIDE, "records")
@@ -150,9 +151,23 @@ class Moves(_Strict):
     database: Move | None = Field(default=None, description="default: follows compute")
 
 
+class Live(_Strict):
+    """How a bucket in use is moved."""
+
+    freeze: Literal["policy", "none"] = Field(
+        default="policy",
+        description="how the cut-over stops writing at the source: a Deny in its policy, or not at all",
+    )
+    max_removed: Share = Field(
+        default="10%",
+        description="of the target's objects, so many may be removed unasked because the source lost them",
+    )
+
+
 class Bucket(_Placed):
     name: Text = _NAME
     versioning: Literal["enabled", "suspended", "off"] = "off"
+    live: Live | None = Field(default=None, description="how it is moved while it is in use")
 
 
 class Identity(_Placed):
@@ -327,6 +342,7 @@ class Objectives(Extensible):
     rto: Duration | None = None
     rpo: Duration | None = None
     notice: Duration | None = None
+    freeze: Duration | None = Field(default=None, description="so long may writing stop at the cut-over")
 
 
 Loose = dict[str, dict[str, Any]]

@@ -187,6 +187,12 @@ def _duration(value: object) -> object:
     return value
 
 
+def _share(value: str) -> str:
+    if not re.fullmatch(r"(100|[0-9]{1,2})%", value):
+        raise wrong(f"{show(value)} is no share", "write it like 10%")
+    return value
+
+
 def moment(text: str) -> datetime.date:
     """Parse an ISO date (or the date of an ISO timestamp); raises ``ValueError`` for anything else."""
     return (
@@ -307,6 +313,7 @@ Duration = Annotated[
         {"type": "string", "pattern": "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2}
     ),
 ]
+Share = _checked(_share, pattern="^(100|[0-9]{1,2})%$")
 Date = Annotated[
     Any, BeforeValidator(_date), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}"})
 ]

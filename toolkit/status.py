@@ -6,6 +6,7 @@ Enters: a run. Leaves: one plain dict, the same that ``rehost status --json`` pr
 from __future__ import annotations
 
 from toolkit import leases
+from toolkit.apply import forecasts
 from toolkit.journal import Journal
 from toolkit.model import Json
 from toolkit.runs import Run, load_plan, noted
@@ -13,8 +14,11 @@ from toolkit.runs import Run, load_plan, noted
 STAGES = ("plan", "apply", "verify", "traffic", "dns", "prove")
 
 
-def status(run: Run) -> dict[str, Json]:
-    """Return stages done, steps by state, copy progress, open exceptions and what to do next."""
+def status(run: Run, *, window: float | None = None) -> dict[str, Json]:
+    """Return stages done, steps by state, copy progress, open exceptions and what to do next.
+
+    ``window``: how many seconds writing may stop; the forecasts are held against it.
+    """
     with Journal(run.journal) as journal:
         events = journal.events()
         steps = journal.steps()
@@ -23,6 +27,7 @@ def status(run: Run) -> dict[str, Json]:
             step.change.address: leases.counts(journal, step.id) for step in latest.values() if step.change.figures
         }
         head = journal.head
+        expected = forecasts(journal, window)
     states: dict[str, int] = {}
     for step in latest.values():
         states[step.state] = states.get(step.state, 0) + 1
@@ -35,6 +40,7 @@ def status(run: Run) -> dict[str, Json]:
         "stages": done,
         "steps": states,
         "copying": copying,
+        "forecast": [one.to_json() for one in expected],
         "unfinished": [s.change.address for s in latest.values() if s.state in ("intended", "failed", "conflict")],
         "verdict": (noted(run, "prove") or {}).get("verdict", "not run"),
         "journal_head": head,

@@ -84,6 +84,9 @@ class FakeFamily:
                 return name  # type: ignore[return-value]
         return "other"
 
+    def took(self, change: Change) -> Seen:
+        return self.observe(change)
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:
         if change.action != "copy":
             return None

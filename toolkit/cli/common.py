@@ -22,6 +22,7 @@ from toolkit.model import Finding, Json, Plan, State, Verdict
 from toolkit.runs import Run, file_digest, load_plan, open_run
 from toolkit.secrets import Redacting, Secret
 from toolkit.site import Site, import_payload, load
+from toolkit.site_words import duration
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,12 @@ def open_move(at: Where, *, as_json: bool = False, source: bool = True) -> Move:
     for name, provider in site.providers.items():
         log.info("provider %s: %s at %s", name, provider.kind, provider.endpoint or "its own address")
     return Move(site, run, resources, families, display, part)
+
+
+def freeze_window(site: Site) -> float | None:
+    """Return for how many seconds writing may stop at the cut-over, if the site says so."""
+    said = site.section("objectives").get("freeze")
+    return duration(str(said)).total_seconds() if said else None
 
 
 def current_plan(move: Move) -> Plan:

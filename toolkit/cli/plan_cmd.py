@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.common import AsJson, Except, Folder, Move, Only, RunFolder, SiteFile, open_move, out, show_plan, where
+from toolkit.apply import forecasts
+from toolkit.cli.common import (
+    AsJson,
+    Except,
+    Folder,
+    Move,
+    Only,
+    RunFolder,
+    SiteFile,
+    freeze_window,
+    open_move,
+    out,
+    printable,
+    show_plan,
+    where,
+)
+from toolkit.journal import Journal
 from toolkit.model import Plan
 from toolkit.plan import plan as make
 from toolkit.runs import file_digest, save_plan
@@ -30,7 +46,9 @@ def plan(
     move = open_move(where(folder, site, run, only, exclude), as_json=as_json)
     made = make_plan(move)
     save_plan(move.run, made)
-    text = show_plan(made) + f"\nWritten to {move.run.plan_file()}. Next: `rehost apply`."
+    with Journal(move.run.journal) as journal:
+        expected = [printable(one.text) for one in forecasts(journal, freeze_window(move.site))]
+    text = "\n".join([show_plan(made), *expected]) + f"\nWritten to {move.run.plan_file()}. Next: `rehost apply`."
     out({"digest": made.digest, **made.to_json()}, as_json=as_json, text=text)
     raise typer.Exit(1 if check and made.changes else 0)
 

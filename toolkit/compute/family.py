@@ -249,6 +249,9 @@ class ComputeFamily:
         """Yield nothing: servers stand ready before names move."""
         yield from ()
 
+    def took(self, change: Change) -> Seen:
+        return self.observe(change)
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002  (the Protocol's shape)
         return None
 

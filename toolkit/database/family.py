@@ -146,6 +146,9 @@ class DatabaseFamily:
                 yield freeze
             yield Change(where, "copy", None, want, phase, needs=needs, data=True, note="the last copy")
 
+    def took(self, change: Change) -> Seen:
+        return self.observe(change)
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002  (the Protocol's shape)
         return None
 

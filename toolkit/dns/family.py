@@ -239,6 +239,9 @@ class DnsFamily:
                 return cutover.observe_registrar(change, self._registrar)
         raise Unsupported(f"{change.address} is not a DNS change", "make a new plan")
 
+    def took(self, change: Change) -> Seen:
+        return self.observe(change)
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002
         """Every DNS change is one step."""
         return None

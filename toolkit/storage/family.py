@@ -35,8 +35,8 @@ from toolkit.model import (
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
-from toolkit.storage import names, planning, view
-from toolkit.storage.engine import check, gather, purge, work
+from toolkit.storage import live, names, planning, view
+from toolkit.storage.engine import check, gather, purge, took, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
@@ -146,7 +146,7 @@ class StorageFamily:
         facts = {**resource.facts, "source": str(resource.body["name"])}
         yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
         body = {"bucket": name, "versions": versioning != "off"}
-        kept: dict[str, Json] = {key: facts[key] for key in ("source", "region") if key in facts}
+        kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "live") if key in facts}
         yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
@@ -209,6 +209,12 @@ class StorageFamily:
                         return "before"
                     held = True
         return "other" if held else "after"
+
+    def took(self, change: Change) -> Seen:
+        """Say whether the last pass took: by its own listing, and after the freeze by the source as it is now."""
+        if change.phase != "build" or self._source is None:
+            return self.observe(change)
+        return took.took(self._job(_after(change)), slug(change.address), round_of(change.address))
 
     def bulk(self, change: Change) -> Iterator[Shard] | None:
         """Return the shards of a copy, the first while the listing still goes on."""
@@ -344,6 +350,7 @@ class StorageFamily:
             create_only="conditional-put" in target.ex_capabilities() and not want.body["versions"],
             run=self._run,
             knobs=self._knobs,
+            most_removed=live.of(want).max_removed,
         )
 
 

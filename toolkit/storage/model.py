@@ -16,7 +16,9 @@ from toolkit.storage.view import WHOLE, View
 
 Addressing = Literal["path", "virtual"]
 Round = Literal["null-first", "main", "null-last", "after-null"]
-Work = Literal["copy", "refresh", "conflict"]
+#: ``remove``: hide or delete our copy of a key the source lacks; ``withdraw``: delete one version of ours.
+Work = Literal["copy", "refresh", "conflict", "remove", "withdraw"]
+REMOVALS: frozenset[Work] = frozenset({"remove", "withdraw"})
 
 #: The order in which the versions of a bucket are written; see ``compare.plan_key``.
 ROUNDS: tuple[Round, ...] = ("null-first", "main", "null-last", "after-null")
@@ -53,7 +55,8 @@ class Row(NamedTuple):
     """One piece of work of a manifest: an entry, what to do, and what stood at the target before.
 
     ``before``: how many versions of the key the target held when the manifest was written;
-    ``seen``: the ETag of its current one then, empty if none.
+    ``seen``: the ETag of its current one then, empty if none. A removal's entry is the target's;
+    ``seen`` of ``withdraw`` is the version at the source that it was a copy of.
     """
 
     entry: Entry

@@ -54,7 +54,7 @@ def _copies(want: Resource, figures: Mapping[Round, Figures]) -> list[Change]:
     found = []
     for lane in ROUNDS:
         counted = figures[lane]
-        if counted.objects or counted.conflicts:
+        if counted.objects or counted.conflicts or counted.removals:
             held = f"{counted.conflicts:,} objects are held back: the target holds others"
             found.append(
                 Change(
@@ -64,7 +64,12 @@ def _copies(want: Resource, figures: Mapping[Round, Figures]) -> list[Change]:
                     replace(want, address=lane_address(want.address, lane)),
                     data=True,
                     note=held if counted.conflicts else "",
-                    figures={"objects": counted.objects, "bytes": counted.size, "conflicts": counted.conflicts},
+                    figures={
+                        "objects": counted.objects,
+                        "bytes": counted.size,
+                        "conflicts": counted.conflicts,
+                        **({"removals": counted.removals} if counted.removals else {}),
+                    },
                 )
             )
     return found

@@ -132,8 +132,8 @@ def _matched(todo: Todo) -> list[tuple[Entry, Entry]]:
 def _listed(address: str, todo: Todo) -> Finding | None:
     pair = todo.pair
     if todo.note == "extra":
-        if all(entry.marker for entry in pair.target):
-            return None
+        if pair.target[-1].marker:
+            return None  # hidden there as it is gone here
         text = f"{shown(pair.key)}: the target has it, the source does not (any more)"
         return Finding(address, shown(pair.key), "extra", text, "remove it there if it should be gone", "warning")
     if not todo.rows:

@@ -14,11 +14,12 @@ versions) and ``after-null`` (enabled again).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from toolkit.storage.engine import gone
 from toolkit.storage.engine.ledger import Ledger
 from toolkit.storage.model import Entry, Round, Row, Written
 
@@ -103,7 +104,11 @@ def plan_key(pair: Pair, ours: list[Written]) -> Todo:
     """Return the rows that make the target's history of one key equal to the source's."""
     source, target = pair.source, pair.target
     if not source:
-        return Todo(pair, (), 0, "extra")
+        return Todo(pair, tuple(("main", row) for row in gone.hidden(target, ours)), 0, "extra")
+    if below := gone.buried(target, ours):
+        # The source dropped the key, we hid it, and now the source begins it anew.
+        todo = plan_key(pair._replace(target=target[below:]), ours)
+        return replace(todo, rows=tuple((lane, row._replace(before=row.before + below)) for lane, row in todo.rows))
     if _begins(source, target, ours):
         rows = _rows(source, range(len(target), len(source)), target)
         return Todo(pair, rows, min(len(target), len(source)))
@@ -138,6 +143,10 @@ def _mend(pair: Pair, ours: list[Written]) -> Todo:
         return Todo(pair, _rows(source, todo, target, refresh=place), len(rest_target))
     if _contains(target, source) and _same(source[-1], target[-1], ours):
         return Todo(pair, (), len(source), "longer")  # the source has dropped old versions since we copied
+    if len(target) > len(source) and _begins(target, source, ours):
+        gone_since = gone.surplus(source, target, ours)
+        if gone_since:
+            return Todo(pair, tuple(("main", row) for row in gone_since), len(source))
     conflict = Row(source[-1], "conflict", len(target), target[-1].etag)
     return Todo(pair, (("main", conflict),), 0)
 
@@ -145,11 +154,20 @@ def _mend(pair: Pair, ours: list[Written]) -> Todo:
 def _rows(
     source: list[Entry], numbers: Iterable[int], target: list[Entry], *, refresh: int = -1
 ) -> tuple[tuple[Round, Row], ...]:
-    place = next((n for n, entry in enumerate(source) if entry.version == "null"), None)
+    place = _null_place(source)
     seen = target[-1].etag if target else ""
     return tuple(
         (_lane(n, place), Row(source[n], "refresh" if n == refresh else "copy", len(target), seen)) for n in numbers
     )
+
+
+def lane_of(source: list[Entry], number: int) -> Round:
+    """Return the round in which one version of a history is written."""
+    return _lane(number, _null_place(source))
+
+
+def _null_place(source: list[Entry]) -> int | None:
+    return next((n for n, entry in enumerate(source) if entry.version == "null"), None)
 
 
 def _lane(number: int, place: int | None) -> Round:

@@ -12,8 +12,8 @@ the target. Objects made of parts are copied in ``parts``.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
@@ -27,6 +27,10 @@ from toolkit.storage.engine.listing import history
 from toolkit.storage.model import Entry, Knobs, Written, shown
 
 T = TypeVar("T")
+
+
+def nobody(_key: bytes, _what: str) -> None:
+    """Tell nobody."""
 
 
 class Copied(NamedTuple):
@@ -48,6 +52,10 @@ class Lane:
     opened: Callable[[bytes, str], None]  # told of each multipart upload before its first part
     place: int = -1  # where the row belongs in the target's history of its key, -1 = none is kept
     create_only: bool = False  # nothing may be there yet; the target refuses the PUT if something is
+    #: Told of an object that changed since it was listed, before its newer content is written.
+    followed: Callable[[bytes, str], None] = nobody
+    #: By key, the ETags that an interrupted attempt was told of so.
+    meant: Mapping[bytes, Collection[str]] = field(default_factory=dict)
 
     @property
     def only_new(self) -> dict[str, str]:

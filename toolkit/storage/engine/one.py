@@ -10,13 +10,13 @@ from dataclasses import replace
 from toolkit.storage.engine.copy import Copied, Lane, copy_large, copy_marker, copy_small, look_again
 from toolkit.storage.engine.digest import parts_of
 from toolkit.storage.engine.faults import Fault
-from toolkit.storage.engine.http import Store, persist
+from toolkit.storage.engine.gone import CONFLICT, current, take_away
+from toolkit.storage.engine.http import Store
 from toolkit.storage.engine.listing import history
 from toolkit.storage.engine.parts import copy_parts
-from toolkit.storage.model import Entry, Row, Written, shown
+from toolkit.storage.model import REMOVALS, Entry, Row, Written, shown
 
 _FOLLOW = 3
-CONFLICT = "rehost:Conflict"  # a code no store sends
 
 
 async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:
@@ -24,9 +24,12 @@ async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:
 
     ``place``: where it belongs in the target's history of its key, -1 if the target keeps none.
     """
+    if row.work in REMOVALS:
+        return await take_away(lane, row)
+    ours = (row.entry.etag, *lane.meant.get(row.entry.key, ()))
     if row.work == "refresh":
-        current = await etag_now(lane.target, row.entry)
-        if current not in (row.seen, row.entry.etag):
+        there = await current(lane.target, row.entry.key)
+        if there and there not in (row.seen, *ours):
             raise _conflict(lane, row)
     lane = replace(
         lane,
@@ -43,13 +46,15 @@ async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:
             if fault.kind != "changed":
                 raise
             if fault.where == lane.target.where:
-                if await etag_now(lane.target, entry) == entry.etag:
+                if await current(lane.target, entry.key) in (entry.etag, *ours):
                     lane = replace(lane, create_only=False)  # our own, from an answer that was lost
                     continue
                 raise _conflict(lane, row) from fault
             if entry.version not in ("", "null"):
                 raise
             entry = await look_again(lane.source, entry)
+            lane.followed(entry.key, entry.etag)
+            ours = (*ours, entry.etag)
         else:
             if entry is not row.entry:
                 return copied._replace(note="changed", text="changed since it was listed; the newer one was copied")
@@ -70,17 +75,6 @@ async def _copy(lane: Lane, entry: Entry) -> Copied:
 def _conflict(lane: Lane, row: Row) -> Fault:
     text = f"{shown(row.entry.key)}: the target holds another object that this run did not write"
     return Fault("refused", lane.target.where, text, code=CONFLICT)
-
-
-async def etag_now(store: Store, entry: Entry) -> str:
-    """Return the ETag of the current object under this key, empty if there is none."""
-    try:
-        headers, _ = await persist(lambda: store.read("HEAD", entry.key), store)
-    except Fault as fault:
-        if fault.kind == "gone":
-            return ""
-        raise
-    return headers.get("ETag", "").strip('"')
 
 
 async def written_before(target: Store, rows: list[tuple[int, Row]]) -> dict[int, Written]:

@@ -19,11 +19,12 @@ from toolkit.storage.engine import listing
 from toolkit.storage.engine.digest import content_md5, md5
 from toolkit.storage.engine.faults import Fault, as_error
 from toolkit.storage.engine.gate import Gate
+from toolkit.storage.engine.gone import is_it
 from toolkit.storage.engine.http import Store, persist, session
 from toolkit.storage.engine.ledger import Ledger
 from toolkit.storage.engine.parts import abort
 from toolkit.storage.engine.work import Job
-from toolkit.storage.model import Entry, Row, Written
+from toolkit.storage.model import REMOVALS, Entry, Row, Written
 
 T = TypeVar("T")
 _MOST = 1_000
@@ -68,16 +69,11 @@ def _ours(page: list[list[Entry]], ledger: Ledger, begun: dict[bytes, list[Row]]
     for newest_first in page:
         key = newest_first[0].key
         wrote = told.get(key, [])
-        mine = [entry for entry in newest_first if any(_is(entry, done) for done in wrote)]
+        mine = [entry for entry in newest_first if any(is_it(done, entry) for done in wrote)]
         if key in begun:
             mine += [entry for entry in _begun(newest_first, begun[key], wrote) if entry not in mine]
         doomed += mine
     return doomed
-
-
-def _is(entry: Entry, done: Written) -> bool:
-    same_version = (done.target_version or "null") == entry.version
-    return same_version and done.marker == entry.marker and (entry.marker or done.target_etag == entry.etag)
 
 
 def _begun(newest_first: list[Entry], rows: list[Row], wrote: list[Written]) -> Iterator[Entry]:
@@ -85,7 +81,7 @@ def _begun(newest_first: list[Entry], rows: list[Row], wrote: list[Written]) -> 
     history = newest_first[::-1]
     versions = {done.target_version for done in wrote}
     for row in rows:
-        if row.work == "conflict":
+        if row.work == "conflict" or row.work in REMOVALS:
             continue
         want = row.entry
         for place, have in enumerate(history):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toolkit.model import Finding
 from toolkit.storage.engine.faults import Fault
+from toolkit.storage.engine.gone import BACK
 from toolkit.storage.model import Entry, Row, shown
 
 #: Findings listed one by one per bucket and check; the rest is counted in one.
@@ -34,6 +35,8 @@ def failed(address: str, entry: Entry, fault: Fault) -> Finding:
     match fault.kind:
         case "gone":
             text = f"{shown(entry.key)}: gone at the source since it was listed"
+            if fault.code_name == BACK:
+                text = fault.text
             return Finding(address, name(entry), "note", text, "", "info", {**evidence, "reason": "gone_at_source"})
         case "archived":
             remedy = f"restore it first (storage class {entry.storage_class}; restoring costs money), then apply again"

@@ -2,7 +2,8 @@
 
 One append-only file per shard and attempt, ``log/<shard>.epoch-N.log``: each line is a CRC and a
 JSON object, so a torn tail is recognised and dropped. ``intent`` lines name the manifest rows about
-to be written, ``wrote`` lines what the target then holds, ``upload`` lines an open multipart upload.
+to be written, ``wrote`` lines what the target then holds, ``upload`` lines an open multipart upload,
+``followed`` lines the ETag of an object that changed since it was listed.
 When a shard is done its lines are sealed into ``result/<shard>.parquet``.
 """
 
@@ -47,6 +48,10 @@ class ShardLog:
         """Remember an open multipart upload, so that a crash leaves no orphan."""
         self._line({"do": "upload", "key": _b64(key), "upload": upload})
 
+    def followed(self, key: bytes, etag: str) -> None:
+        """Remember that newer content than was listed is about to be written."""
+        self._line({"do": "followed", "key": _b64(key), "etag": etag})
+
     def wrote(self, row: int, done: Written) -> None:
         """Say what row ``row`` became at the target."""
         self._line({"do": "wrote", "row": row, "as": [_b64(done.key), *done[1:]]})
@@ -73,6 +78,7 @@ class Story:
     intents: set[int] = field(default_factory=set)
     wrote: dict[int, Written] = field(default_factory=dict)
     uploads: list[tuple[bytes, str]] = field(default_factory=list)
+    followed: dict[bytes, list[str]] = field(default_factory=dict)
 
 
 def paths(run: Path, shard: str) -> list[Path]:
@@ -91,6 +97,8 @@ def story(run: Path, shard: str) -> Story:
                     told.intents.update(range(line["start"], line["stop"]))
                 case "upload":
                     told.uploads.append((base64.b64decode(line["key"]), line["upload"]))
+                case "followed":
+                    told.followed.setdefault(base64.b64decode(line["key"]), []).append(line["etag"])
                 case "wrote":
                     told.wrote[line["row"]] = Written(base64.b64decode(line["as"][0]), *line["as"][1:])
     return told

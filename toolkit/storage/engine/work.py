@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +25,10 @@ from toolkit.storage.engine import manifest, report, shardlog
 from toolkit.storage.engine.copy import Lane
 from toolkit.storage.engine.faults import FATAL, Fault, as_error
 from toolkit.storage.engine.gate import Gate, Hold
+from toolkit.storage.engine.gone import CONFLICT, current
 from toolkit.storage.engine.http import Store, session
 from toolkit.storage.engine.manifest import local_disk
-from toolkit.storage.engine.one import CONFLICT, copy_row, written_before
+from toolkit.storage.engine.one import copy_row, written_before
 from toolkit.storage.engine.parts import abort
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
 
@@ -59,6 +60,7 @@ class Job:
     create_only: bool  # the target honours If-None-Match on PUT
     run: Path
     knobs: Knobs
+    most_removed: float = 0.1  # the share of the target's objects that a pass may take away unasked
 
 
 @dataclass(slots=True)
@@ -121,12 +123,18 @@ async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
         log.upload(key, upload)
         log.sync()
 
+    def followed(key: bytes, etag: str) -> None:
+        log.followed(key, etag)
+        log.sync()
+
     try:
         async with session(job.knobs) as http:
             gates = Gate(pace.source, job.knobs.in_flight), Gate(pace.target, job.knobs.in_flight)
             source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
             target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
-            lane = Lane(source, target, Hold(job.knobs.hold), job.knobs, opened, create_only=job.create_only)
+            hold = Hold(job.knobs.hold)
+            lane = Lane(source, target, hold, job.knobs, opened, create_only=job.create_only)
+            lane = replace(lane, followed=followed, meant=told.followed)
             try:
                 for key, upload in told.uploads:
                     await abort(target, key, upload)
@@ -150,6 +158,7 @@ class _Shard:
         self._open: deque[Batch] = deque()
         self._closed = asyncio.Event()
         self._broken: set[bytes] = set()  # keys of which a version could not be copied
+        self._unsure: set[int] = set()  # rows that an earlier attempt may have written
         self._denied: deque[bool] = deque(maxlen=_LOOK_BACK)
         self._queue: asyncio.Queue[tuple[Batch, list[Numbered]] | None] = asyncio.Queue(job.knobs.in_flight)
 
@@ -157,6 +166,7 @@ class _Shard:
         """Run the rows through as many workers as requests are allowed at once."""
         path = self._job.run / self._lease.shard.manifest
         beat = asyncio.create_task(self._beat())
+        self._unsure = {number for number in told.intents if number not in told.wrote}
         try:
             before = await self._before(path, told)
             async with asyncio.TaskGroup() as group:
@@ -227,6 +237,8 @@ class _Shard:
             if fault.kind in FATAL:
                 raise
             self._breaker(fault)
+            if fault.kind == "gone" and (left := await self._left_behind(item)) is not None:
+                return Result(number, 0, left, report.failed(address, row.entry, fault))
             if fault.kind != "gone":
                 self._broken.add(row.entry.key)  # a later version written now could never be put in order
             if fault.code_name == CONFLICT:
@@ -235,6 +247,19 @@ class _Shard:
         self._denied.append(False)
         note = report.noted(address, row.entry, copied.note, copied.text) if copied.note else None
         return Result(number, copied.done.size, copied.done, note)
+
+    async def _left_behind(self, item: Numbered) -> Written | None:
+        """Return what an interrupted attempt wrote of an object that is gone at the source by now.
+
+        No result names it yet; remembered as ours, the next pass takes it away.
+        """
+        entry = item.row.entry
+        if item.number not in self._unsure or entry.version not in ("", "null"):
+            return None
+        etag = await current(self._lane.target, entry.key)
+        if not etag or etag not in (entry.etag, *self._lane.meant.get(entry.key, ())):
+            return None
+        return Written(entry.key, entry.version, entry.etag, entry.version, etag, entry.size, False)
 
     def _breaker(self, fault: Fault) -> None:
         """Many refusals close together are a suspended account, not many forbidden objects."""
