@@ -350,6 +350,7 @@ class StorageFamily:
             create_only="conditional-put" in target.ex_capabilities() and not want.body["versions"],
             run=self._run,
             knobs=self._knobs,
+            removes="scope" not in want.facts,  # a plain copy never deletes
             most_removed=live.of(want).max_removed,
         )
 

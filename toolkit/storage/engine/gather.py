@@ -8,7 +8,7 @@ held, by which the copy can still be checked when the source no longer answers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit.errors import NeedsHuman
@@ -58,8 +58,16 @@ def todos(job: Job, slug: str, *, target_exists: bool = True, record: bool = Fal
         target = listing.entries(job.target, job.target_bucket, job.knobs, versions=job.versions)
     ledger = Ledger(job.run, slug)
     since = known.since(versions=job.versions)
-    decided = compare.decide(compare.pairs(source, target), ledger)
-    yield from fresh.settled(decided, job, ledger, since.source if since else None)
+    yield from fresh.settled(decided(job, source, target, ledger), job, ledger, since.source if since else None)
+
+
+def decided(job: Job, source: Iterator[Entry], target: Iterator[Entry], ledger: Ledger) -> Iterator[Todo]:
+    """Say for each key what is to be done, as far as this job may do it."""
+    for todo in compare.decide(compare.pairs(source, target), ledger):
+        if not job.removes and any(row.work in REMOVALS for _, row in todo.rows):
+            yield replace(todo, rows=tuple((lane, row) for lane, row in todo.rows if row.work not in REMOVALS))
+        else:
+            yield todo
 
 
 def _recorded(source: Iterator[Entry], path: Path) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 
 from toolkit.model import Seen
-from toolkit.storage.engine import compare, gather, listing, manifest, marks
+from toolkit.storage.engine import gather, listing, manifest, marks
 from toolkit.storage.engine.compare import Todo
 from toolkit.storage.engine.faults import Fault, as_error
 from toolkit.storage.engine.gate import Gate
@@ -31,7 +31,7 @@ def took(job: Job, slug: str, lane: Round) -> Seen:
     if not path.exists():
         return "before"
     target = listing.entries(job.target, job.target_bucket, job.knobs, versions=job.versions)
-    todos = compare.decide(compare.pairs(manifest.entries(path), target), Ledger(job.run, slug))
+    todos = gather.decided(job, manifest.entries(path), target, Ledger(job.run, slug))
     held = False
     try:
         for portion in _portions(todos, lane):

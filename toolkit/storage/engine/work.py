@@ -60,6 +60,7 @@ class Job:
     create_only: bool  # the target honours If-None-Match on PUT
     run: Path
     knobs: Knobs
+    removes: bool = True  # what the source lost goes at the target too, if it is ours
     most_removed: float = 0.1  # the share of the target's objects that a pass may take away unasked
 
 
