@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
+from toolkit.storage.engine import dress
 from toolkit.storage.engine import headers as kept
 from toolkit.storage.engine.digest import content_md5, is_single, md5
 from toolkit.storage.engine.faults import Fault, from_exception
@@ -27,6 +28,7 @@ from toolkit.storage.engine.listing import history
 from toolkit.storage.model import Entry, Knobs, Written, shown
 
 T = TypeVar("T")
+TWICE = "its ETag is no MD5: read twice and compared"
 
 
 def nobody(_key: bytes, _what: str) -> None:
@@ -56,11 +58,22 @@ class Lane:
     followed: Callable[[bytes, str], None] = nobody
     #: By key, the ETags that an interrupted attempt was told of so.
     meant: Mapping[bytes, Collection[str]] = field(default_factory=dict)
+    terms: dress.Terms = field(default_factory=dress.Terms)
+    loader: Store | None = None  # the target by the eyes of a user that may choose version ids
 
     @property
     def only_new(self) -> dict[str, str]:
         """The header that keeps an object safe that appeared after the target was listed."""
         return {"If-None-Match": "*"} if self.create_only else {}
+
+    def door(self, entry: Entry) -> tuple[Store, list[tuple[str, str | bytes]]]:
+        """Return through which store, and with which query, a version is written under its own id.
+
+        Ceph takes ``rgwx-version-id`` from system users; ``rgwx-uid`` leaves the object to the bucket's owner.
+        """
+        if self.loader is None or entry.version in ("", "null") or self.place < 0:
+            return self.target, []
+        return self.loader, [("rgwx-version-id", entry.version), ("rgwx-uid", self.terms.owner)]
 
 
 class Trust(NamedTuple):
@@ -71,6 +84,7 @@ class Trust(NamedTuple):
     trusted: bool  # its ETag is the MD5 of its bytes
     send: dict[str, str]
     tags: int
+    look: dress.Look
 
 
 def pin(entry: Entry) -> tuple[list[tuple[str, str | bytes]], dict[str, str]]:
@@ -87,14 +101,15 @@ def judge(entry: Entry, store: Store, headers: Mapping[str, str], size: int) -> 
     if size != entry.size:
         raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes listed, {size} announced")
     trusted = is_single(etag) and kept.digest_is_md5(headers)
-    return Trust(etag, size, trusted, kept.sendable(headers, store.where), kept.tags(headers))
+    return Trust(etag, size, trusted, kept.sendable(headers, store.where), kept.tags(headers), dress.look(headers))
 
 
 async def copy_marker(lane: Lane, entry: Entry) -> Copied:
     """Write a delete marker."""
 
     async def put() -> str:
-        headers, _ = await lane.target.read("DELETE", entry.key)
+        store, query = lane.door(entry)
+        headers, _ = await store.read("DELETE", entry.key, query=query)
         return headers.get("x-amz-version-id", "")
 
     async def write() -> Written:
@@ -128,12 +143,44 @@ async def copy_small(lane: Lane, entry: Entry) -> Copied:
         note = ""
         if not trust.trusted:
             note = await _read_twice(lane, entry, digest)
-        send = {**trust.send, **lane.only_new, "Content-MD5": content_md5(digest)}
+        worn, left = await attire(lane, entry, trust)
+        send = {**trust.send, **lane.only_new, **worn, "Content-MD5": content_md5(digest)}
         send |= await tag_header(lane, entry, trust)
         done = await once(lane, entry, digest.hex(), lambda: _put(lane, entry, send, body, digest.hex()), lane.target)
     finally:
         await lane.hold.give(held)
-    return Copied(done, note, "its ETag is no MD5: read twice and compared" if note else "")
+    copied = Copied(done, note, TWICE if note else "")
+    return copied if plain(trust, left) else await dressed(lane, copied, trust, left)
+
+
+def plain(trust: Trust, left: str) -> bool:
+    """Say whether an object has nothing on that must be seen to after its PUT. Most have not."""
+    return not left and not trust.look.locked
+
+
+async def attire(lane: Lane, entry: Entry, trust: Trust) -> tuple[dict[str, str], str]:
+    """Return the headers for class and grants, and what must be left out, in words."""
+    worn = dress.class_header(lane.terms, trust.look)
+    if not lane.terms.ask_grants:
+        return worn, ""
+    owner, grants = await dress.read_grants(lane.source, entry.key, entry.version)
+    granted, unknown = dress.grant_headers(owner, grants, lane.terms)
+    left = f"not granted at the target, where nobody knows them: {'; '.join(unknown)}" if unknown else ""
+    return {**worn, **granted}, left
+
+
+async def dressed(lane: Lane, copied: Copied, trust: Trust, left: str) -> Copied:
+    """Lock what is proven, and say what could not come along."""
+    notes = [(copied.note, copied.text)] if copied.note else []
+    if left:
+        notes.append((dress.LEFT_OUT, left))
+    if trust.look.locked and lane.terms.locks:
+        await dress.fasten(lane.target, copied.done.key, copied.done.target_version, trust.look)
+    elif trust.look.locked:
+        until = f" until {trust.look.until}" if trust.look.mode else ""
+        locks = [lock for lock in (trust.look.mode.lower(), "legal hold" if trust.look.hold else "") if lock]
+        notes.append((dress.LEFT_OUT, f"not locked at the target, which keeps no locks: {' and '.join(locks)}{until}"))
+    return copied._replace(note=", ".join(dict.fromkeys(n for n, _ in notes)), text="; ".join(t for _, t in notes))
 
 
 async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes, bytes]:
@@ -163,7 +210,8 @@ async def _read_twice(lane: Lane, entry: Entry, first: bytes) -> str:
 
 
 async def _put(lane: Lane, entry: Entry, send: Mapping[str, str], body: bytes, digest: str) -> Written:
-    headers, _ = await lane.target.read("PUT", entry.key, headers=send, body=body)
+    store, query = lane.door(entry)
+    headers, _ = await store.read("PUT", entry.key, query=query, headers=send, body=body)
     return await confirm(lane, entry, headers, digest)
 
 
@@ -254,16 +302,21 @@ class Stream:
 async def copy_large(lane: Lane, entry: Entry) -> Copied:
     """Copy a large single-part object in one stream from GET to PUT."""
     done = await once(lane, entry, entry.etag, lambda: _stream(lane, entry), lane.source, lane.target)
-    return done if isinstance(done, Copied) else Copied(done)
+    if isinstance(done, Copied):
+        return done
+    await redress(lane, entry, done)  # the answer was lost after the deed, and with it what was to follow
+    return Copied(done)
 
 
 async def _stream(lane: Lane, entry: Entry) -> Copied:
     query, pinned = pin(entry)
     async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
         trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
+        worn, left = await attire(lane, entry, trust)
         send = {
             **trust.send,
             **lane.only_new,
+            **worn,
             **await tag_header(lane, entry, trust),
             "Content-Length": str(entry.size),
         }
@@ -273,15 +326,17 @@ async def _stream(lane: Lane, entry: Entry) -> Copied:
             trust.etag if trust.trusted else "",
             lane.source.where,
         )
+        store, query = lane.door(entry)
         try:
-            headers, _ = await lane.target.read("PUT", entry.key, headers=send, body=stream.body())
+            headers, _ = await store.read("PUT", entry.key, query=query, headers=send, body=stream.body())
         except Fault as fault:
             raise (stream.fault or fault) from fault
         done = await confirm(lane, entry, headers, stream.digest)
-    if trust.trusted:
-        return Copied(done)
-    await _hash_again(lane, entry, stream.digest)
-    return Copied(done, "double-read", "its ETag is no MD5: read twice and compared")
+    copied = Copied(done)
+    if not trust.trusted:
+        await _hash_again(lane, entry, stream.digest)
+        copied = Copied(done, "double-read", TWICE)
+    return copied if plain(trust, left) else await dressed(lane, copied, trust, left)
 
 
 async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
@@ -292,6 +347,33 @@ async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
             running.update(chunk)
     if running.hexdigest() != first:
         raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
+
+
+async def redress(lane: Lane, entry: Entry, done: Written) -> None:
+    """Do what follows a PUT for a version that was written, when it is not known whether that was done too."""
+    query, pinned = pin(entry)
+    headers, _ = await persist(lambda: lane.source.read("HEAD", entry.key, query=query, headers=pinned), lane.source)
+    seen = dress.look(headers)
+    if not is_single(entry.etag) and kept.tags(headers):
+        await put_tags(lane, entry, done.target_version)
+    if seen.locked and lane.terms.locks:
+        await dress.fasten(lane.target, entry.key, done.target_version, seen)
+
+
+async def put_tags(lane: Lane, entry: Entry, version: str) -> None:
+    """Give a version the tags of the source's: after the upload, as some RGW releases lose those of multipart ones."""
+    found = await read_tags(lane.source, entry)
+    tags = "".join(f"<Tag><Key>{_xml(key)}</Key><Value>{_xml(value)}</Value></Tag>" for key, value in found)
+    body = f'<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet>{tags}</TagSet></Tagging>'.encode()
+    query: list[tuple[str, str | bytes]] = [("tagging", "")]
+    if version:
+        query.append(("versionId", version))
+    send = {"Content-MD5": content_md5(md5(body).digest())}
+    await persist(lambda: lane.target.read("PUT", entry.key, query=query, headers=send, body=body), lane.target)
+
+
+def _xml(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 async def look_again(store: Store, entry: Entry) -> Entry:

@@ -16,9 +16,12 @@ from toolkit.storage.engine.copy import (
     Lane,
     Stream,
     Trust,
+    attire,
+    dressed,
     judge,
     pin,
-    read_tags,
+    plain,
+    put_tags,
     withdraw,
 )
 from toolkit.storage.engine.digest import (
@@ -43,6 +46,12 @@ _MOST_CANDIDATES = 12
 async def copy_parts(lane: Lane, entry: Entry) -> Copied:
     """Copy one multipart object."""
     trust = await persist(lambda: _head(lane.source, entry), lane.source)
+    worn, left = await attire(lane, entry, trust)
+    copied = await _in_parts(lane, entry, trust._replace(send={**trust.send, **worn}))
+    return copied if plain(trust, left) else await dressed(lane, copied, trust, left)
+
+
+async def _in_parts(lane: Lane, entry: Entry, trust: Trust) -> Copied:
     count = parts_of(entry.etag)
     try:
         guess = await _ask_uniform(lane.source, entry, count)
@@ -215,12 +224,14 @@ async def _upload(lane: Lane, entry: Entry, trust: Trust, spans: list[Span], exp
         await _abort(lane.target, entry.key, upload)
         raise
     if trust.tags:
-        await _put_tags(lane, entry, done.target_version)
+        await put_tags(lane, entry, done.target_version)
     return done
 
 
 async def _create(lane: Lane, entry: Entry, trust: Trust) -> str:
-    _, body = await lane.target.read("POST", entry.key, query=[("uploads", "")], headers=trust.send)
+    store, stamp = lane.door(entry)
+    owner = [pair for pair in stamp if pair[0] != "rgwx-version-id"]  # the id comes when the upload is completed
+    _, body = await store.read("POST", entry.key, query=[("uploads", ""), *owner], headers=trust.send)
     found = re.search(rb"<UploadId>([^<]+)</UploadId>", body)
     if found is None:
         raise Fault("retry", lane.target.where, "no upload id in the answer")
@@ -303,8 +314,10 @@ async def _complete(lane: Lane, entry: Entry, upload: str, digests: list[bytes])
 
     async def attempt() -> Written:
         try:
-            headers, answer = await lane.target.read(
-                "POST", entry.key, query=[("uploadId", upload)], headers=lane.only_new, body=body.encode()
+            store, stamp = lane.door(entry)
+            query: list[tuple[str, str | bytes]] = [("uploadId", upload), *stamp]
+            headers, answer = await store.read(
+                "POST", entry.key, query=query, headers=lane.only_new, body=body.encode()
             )
         except Fault as fault:
             if fault.code_name != "NoSuchUpload":
@@ -330,18 +343,6 @@ def _joined_etag(answer: bytes) -> str:
     return found.group(1).decode() if found else ""
 
 
-async def _put_tags(lane: Lane, entry: Entry, version: str) -> None:
-    # After the upload, not with it: some RGW releases lose the tags of multipart uploads.
-    found = await read_tags(lane.source, entry)
-    tags = "".join(f"<Tag><Key>{_xml(key)}</Key><Value>{_xml(value)}</Value></Tag>" for key, value in found)
-    body = f'<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet>{tags}</TagSet></Tagging>'.encode()
-    query: list[tuple[str, str | bytes]] = [("tagging", "")]
-    if version:
-        query.append(("versionId", version))
-    send = {"Content-MD5": content_md5(md5(body).digest())}
-    await persist(lambda: lane.target.read("PUT", entry.key, query=query, headers=send, body=body), lane.target)
-
-
 async def _abort(store: Store, key: bytes, upload: str) -> None:
     await asyncio.shield(abort(store, key, upload))
 
@@ -353,7 +354,3 @@ async def abort(store: Store, key: bytes, upload: str) -> None:
     except Fault as fault:
         if fault.kind != "gone" and fault.code_name != "NoSuchUpload":
             raise
-
-
-def _xml(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toolkit.model import Finding
+from toolkit.storage.engine.dress import LEFT_OUT
 from toolkit.storage.engine.faults import Fault
 from toolkit.storage.engine.gone import BACK
 from toolkit.storage.model import Entry, Row, shown
@@ -57,7 +58,9 @@ def held(address: str, entry: Entry) -> Finding:
 
 
 def noted(address: str, entry: Entry, note: str, text: str) -> Finding:
-    """The object is over, with something to know about it."""
-    return Finding(
-        address, name(entry), "note", f"{shown(entry.key)}: {text}", "", "info", {"reason": note, "etag": entry.etag}
-    )
+    """The object is over, with something to know about it; ``left-out`` names what did not come along."""
+    evidence = {"reason": note, "etag": entry.etag}
+    if LEFT_OUT in note.split(", "):
+        remedy = "name who that is under `identities:`, or set it at the target by hand"
+        return Finding(address, name(entry), "degraded", f"{shown(entry.key)}: {text}", remedy, "info", evidence)
+    return Finding(address, name(entry), "note", f"{shown(entry.key)}: {text}", "", "info", evidence)

@@ -22,7 +22,8 @@ from toolkit.errors import Paused
 from toolkit.families import Lease
 from toolkit.model import Finding
 from toolkit.storage.engine import manifest, report, shardlog
-from toolkit.storage.engine.copy import Lane
+from toolkit.storage.engine.copy import Lane, redress
+from toolkit.storage.engine.dress import Terms
 from toolkit.storage.engine.faults import FATAL, Fault, as_error
 from toolkit.storage.engine.gate import Gate, Hold
 from toolkit.storage.engine.gone import CONFLICT, current
@@ -62,6 +63,8 @@ class Job:
     knobs: Knobs
     removes: bool = True  # what the source lost goes at the target too, if it is ours
     most_removed: float = 0.1  # the share of the target's objects that a pass may take away unasked
+    terms: Terms = field(default_factory=Terms)
+    loader: DataPlane | None = None  # the target's door for a user that may choose version ids
 
 
 @dataclass(slots=True)
@@ -135,7 +138,9 @@ async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
             target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
             hold = Hold(job.knobs.hold)
             lane = Lane(source, target, hold, job.knobs, opened, create_only=job.create_only)
-            lane = replace(lane, followed=followed, meant=told.followed)
+            lane = replace(lane, followed=followed, meant=told.followed, terms=job.terms)
+            if job.loader is not None:
+                lane = replace(lane, loader=Store(job.loader, job.target_bucket, http, gates[1], job.knobs))
             try:
                 for key, upload in told.uploads:
                     await abort(target, key, upload)
@@ -220,7 +225,7 @@ class _Shard:
             for item in of_key:
                 done = before.get(item.number)
                 if done is not None:
-                    batch.results.append(Result(item.number, item.row.entry.size, done, None))
+                    batch.results.append(await self._known(item, done))
                 else:
                     batch.results.append(await self._row(item))
             self._commit()
@@ -248,6 +253,18 @@ class _Shard:
         self._denied.append(False)
         note = report.noted(address, row.entry, copied.note, copied.text) if copied.note else None
         return Result(number, copied.done.size, copied.done, note)
+
+    async def _known(self, item: Numbered, done: Written) -> Result:
+        """Take over what an earlier attempt wrote; where only the target told of it, what follows a PUT may lack."""
+        entry = item.row.entry
+        if item.number in self._unsure and not entry.marker:
+            try:
+                await redress(self._lane, entry, done)
+            except Fault as fault:
+                if fault.kind in FATAL:
+                    raise
+                return Result(item.number, entry.size, done, report.failed(self._job.address, entry, fault))
+        return Result(item.number, entry.size, done, None)
 
     async def _left_behind(self, item: Numbered) -> Written | None:
         """Return what an interrupted attempt wrote of an object that is gone at the source by now.
