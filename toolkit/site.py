@@ -42,7 +42,7 @@ KIND_OF_SECTION: Mapping[str, str] = {
     "identities": "identity",
 }
 _OBJECTIVES = ("rto", "rpo", "notice")
-_DECISIONS = ("to", "wave", "ignore", "live", "sink")
+_DECISIONS = ("to", "wave", "ignore", "live", "grants", "sink")
 _PROVIDER_KEYS = ("kind", "endpoint", "regions", "credentials", "insecure")
 
 

@@ -44,7 +44,7 @@ from toolkit.site_yaml import Loc
 Trouble = tuple[Loc, str, str]
 
 #: Keys of a resource that are not its body: where it comes from, and what a person decided.
-BESIDE = ("provider", "id", "to", "wave", "ignore", "live", "facts", "sink")
+BESIDE = ("provider", "id", "to", "wave", "ignore", "live", "grants", "facts", "sink")
 #: Sections whose entries become resources, and sections that are kept as they are for now.
 LOOSE = ("networks", "hosts", "certificates", "vendors", "outside")
 _APART = (*BESIDE, "records")
@@ -127,6 +127,9 @@ class Provider(Extensible):
     nameservers: dict[str, Text] | None = Field(default=None, description="dns: name server → address[:port]")
     pool: Cidr | None = Field(default=None, description="compute: static addresses for servers")
     admin: _Credentials | None = Field(default=None, description="ceph: who may make users; default: `credentials`")
+    loader: _Credentials | None = Field(
+        default=None, description="ceph: a --system user that may choose version ids, used for the load alone"
+    )
     access: _Access | None = Field(default=None, description="compute: how to reach created guests by ssh")
     images: dict[str, Any] | None = Field(
         default=None, description="compute: image name → disk, kernel, initrd, cmdline"
@@ -168,6 +171,10 @@ class Bucket(_Placed):
     name: Text = _NAME
     versioning: Literal["enabled", "suspended", "off"] = "off"
     live: Live | None = Field(default=None, description="how it is moved while it is in use")
+    grants: Literal["auto", "each", "none"] = Field(
+        default="auto",
+        description="ACLs of objects: ask each (a request more), none, or each only where a sample shows grants",
+    )
 
 
 class Identity(_Placed):

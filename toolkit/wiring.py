@@ -283,6 +283,7 @@ def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | None
             endpoint=provider.endpoint,
             region=provider.regions[0] if provider.regions else "",
             credentials=keys(provider.credentials),
+            loader=keys(loader) if (loader := provider.extra.get("loader")) else None,
         )
     raise _no(provider, "storage")
 

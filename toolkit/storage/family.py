@@ -35,7 +35,7 @@ from toolkit.model import (
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
-from toolkit.storage import live, names, planning, view
+from toolkit.storage import live, names, planning, terms, view
 from toolkit.storage.engine import check, gather, purge, took, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
@@ -352,6 +352,8 @@ class StorageFamily:
             knobs=self._knobs,
             removes="scope" not in want.facts,  # a plain copy never deletes
             most_removed=live.of(want).max_removed,
+            terms=terms.of(want),
+            loader=target.ex_loader_plane() if want.body["versions"] else None,
         )
 
 

@@ -81,7 +81,15 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
     hash_type = "md5"
     supports_chunked_encoding = False
 
-    def __init__(self, *, kind: str, credentials: Credentials, endpoint: str = "", region: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        kind: str,
+        credentials: Credentials,
+        endpoint: str = "",
+        region: str = "",
+        loader: Credentials | None = None,
+    ) -> None:
         # The base class would keep the keys as plain attributes; it gets none.
         super().__init__(key="", secret="")
         self.kind = kind
@@ -89,6 +97,7 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         self._region = region or self._kind.region
         self._endpoint = _checked(endpoint)
         self._session = _session(credentials, self._region)
+        self._loader = _session(loader, self._region) if loader is not None and kind == "ceph" else None
         self._clients: dict[str, Any] = {}
 
     def ex_could_write(self) -> bool | None:
@@ -237,12 +246,19 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
 
     def ex_capabilities(self) -> frozenset[str]:
         """Return what this kind of store is assumed to do."""
-        return self._kind.abilities
+        return self._kind.abilities | ({"version-ids"} if self._loader is not None else frozenset())
 
     def ex_data_plane(self, region: str = "") -> DataPlane:
         """Return the door for the HTTP engine."""
+        return self._plane(self._session, region)
+
+    def ex_loader_plane(self) -> DataPlane | None:
+        """Return the door of the user that may choose version ids: a ``--system`` user of Ceph, for the load alone."""
+        return self._plane(self._loader, "") if self._loader is not None else None
+
+    def _plane(self, session: boto3.session.Session, region: str) -> DataPlane:
         region = region or self._region
-        credentials = self._session.get_credentials()
+        credentials = session.get_credentials()
         if credentials is None:
             raise AuthError("no credentials for this store were found", "name them in site.yaml")
 
