@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from toolkit.families import UNITS, Family
 from toolkit.model import Finding, Json, State, Tally
 from toolkit.plan import of_family
-
-TIERS = ("list", "meta", "bytes")
+from toolkit.tiers import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,11 @@ class Verified:
 def verify(
     desired: State, families: Mapping[str, Family], *, tier: str = "list", only: frozenset[str] | None = None
 ) -> Verified:
-    """Compare every desired resource with the target, in the families named by ``only`` (default all)."""
+    """Compare every desired resource with the target, in the families named by ``only`` (default all).
+
+    ``tier``: see :mod:`toolkit.tiers`.
+    """
+    parse(tier)
     findings: list[Finding] = []
     tallies: list[Tally] = []
     for name, family in families.items():

@@ -257,6 +257,28 @@ def null_versions_carry_their_id(s3: Any, bucket: str) -> None:
     assert s3.head_object(Bucket=bucket, Key="k", VersionId="null")["VersionId"] == "null"
 
 
+@correction
+def preflight_follows_the_rules_alone(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="shut", Body=b"x", ACL="private")
+    rule = {"AllowedMethods": ["GET"], "AllowedOrigins": ["https://*.agora.example"], "AllowedHeaders": ["x-*"]}
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    url = f"{s3.meta.endpoint_url}/{bucket}/shut"
+
+    def ask(origin: str, method: str, headers: str) -> tuple[int, str | None]:
+        wanted = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
+        request = urllib.request.Request(url, method="OPTIONS", headers={"Origin": origin, **wanted})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.headers["Access-Control-Allow-Origin"]
+        except urllib.error.HTTPError as exc:
+            return exc.code, None
+
+    assert ask("https://www.agora.example", "GET", "x-a, x-b") == (200, "https://www.agora.example")
+    assert ask("https://www.agora.example", "PUT", "x-a") == (403, None)
+    assert ask("https://www.agora.example", "GET", "y-a") == (403, None)
+    assert ask("https://agora.example", "GET", "x-a") == (403, None)
+
+
 @pytest.fixture
 def s3(store: mockaws.Store) -> Any:
     return client(store, "s3")

@@ -38,7 +38,7 @@ Except = Annotated[list[str] | None, typer.Option("--except", help="All but thes
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Answer yes to the question before the world is changed.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after showing what would be done.")]
-Tier = Annotated[str, typer.Option("--tier", help="list (sizes, ETags), meta (and headers) or bytes (read back).")]
+Tier = Annotated[str, typer.Option("--tier", help="list, meta, bytes, bytes:N/T (a slice) or behaviour.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from moto.s3.models import FakeDeleteMarker, s3_backends
 from moto.s3.responses import ALLOWED_HEADER_OVERRIDES, S3Response
 
 from toolkit.rehearsal.mockaws_calls import s3_operation
+from toolkit.rehearsal.mockaws_cors import preflight
 from toolkit.rehearsal.mockaws_errors import Answer, s3_error
 from toolkit.rehearsal.mockaws_s3_body import check_digests, decode_body, encode_metadata
 from toolkit.rehearsal.mockaws_s3_list import (
@@ -282,6 +283,8 @@ class CorrectedS3(S3Response):  # type: ignore[misc]
     def _key_response(self, request: Any, full_url: str) -> Any:
         if self.method not in ("GET", "HEAD", "OPTIONS") and _anonymous(self.headers, self.querystring):
             self._anonymous_write()
+        if self.method == "OPTIONS":
+            return 200, preflight(self.backend.get_bucket(self.bucket_name).cors, self.headers), ""
         return super()._key_response(request, full_url)
 
     def _anonymous_write(self) -> None:

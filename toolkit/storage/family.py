@@ -40,6 +40,7 @@ from toolkit.storage.engine import check, gather, purge, took, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
+from toolkit.tiers import parse
 
 _AT_ONCE = 8
 
@@ -292,8 +293,8 @@ class StorageFamily:
             yield power("storage/source", "write objects", self._source.ex_could_write())
 
     def verify(self, desired: State, tier: str) -> Iterator[Finding | Tally]:
-        """Compare the target with the desired state: ``list``, ``meta`` or ``bytes``."""
-        depth: check.Tier = "bytes" if tier == "bytes" else "meta" if tier == "meta" else "list"
+        """Compare the target with the desired state: see :mod:`toolkit.tiers`."""
+        depth = parse(tier)
         target = self._to()
         for addr, want in desired.items():
             if addr.startswith(BUCKET):

@@ -1,8 +1,9 @@
-"""Is the copy equal? Three tiers over the same comparison of listings.
+"""Is the copy equal? Four tiers over the same comparison of listings.
 
 ``list``: sizes, ETags and the order of versions. ``meta``: also the headers, user metadata and tags
-of both ends. ``bytes``: also every byte, read at the target and held against the source's ETag, or
-against the source's bytes where its ETag is no digest.
+of both ends. ``bytes``: also every byte (or those of a slice), read at the target and held against the
+source's ETag, or against the source's bytes where its ETag is no digest. ``behaviour``: the list, and how
+both ends answer to requests of all kinds (``behave``). Key by key the result goes to ``diff/<slug>.txt``.
 
 When the source is gone, the last complete listing of it stands in: sizes, ETags and order are compared,
 ``bytes`` reads back every object whose ETag is a digest, and an object made of parts counts by its ETag,
@@ -15,27 +16,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from toolkit.errors import AuthError, NotFound, Unreachable
 from toolkit.model import Finding, Tally
-from toolkit.storage.engine import compare, gather, headers, listing, manifest
+from toolkit.storage.engine import behave, compare, gather, headers, listing, manifest
 from toolkit.storage.engine.compare import Todo
 from toolkit.storage.engine.copy import pin, read_tags
+from toolkit.storage.engine.diff import Diff, Symbol
 from toolkit.storage.engine.digest import is_single
-from toolkit.storage.engine.faults import Fault
+from toolkit.storage.engine.faults import FATAL, Fault
 from toolkit.storage.engine.gate import Gate
 from toolkit.storage.engine.http import Store, persist, session
 from toolkit.storage.engine.ledger import Ledger
 from toolkit.storage.engine.report import MOST, name
-from toolkit.storage.engine.work import Job
+from toolkit.storage.engine.work import Job, first_of
 from toolkit.storage.model import Entry, shown
+from toolkit.tiers import Tier
 
-Tier = Literal["list", "meta", "bytes"]
 _PORTION = 500
+_SYMBOLS: Mapping[str, Symbol] = {"missing": "+", "extra": "-", "different": "*", "unreachable": "!"}
 
 
 @dataclass(slots=True)
@@ -44,13 +46,30 @@ class _Sum:
     verified: int = 0
     size: int = 0
     said: int = 0
+    hits: int = 0  # objects that only a deeper look found to differ
     alone: bool = False  # the source does not answer: its last listing stands in for it
+    picks: list[tuple[Entry, Entry]] = field(default_factory=list)  # whose behaviour is compared
 
 
 def verify(job: Job, slug: str, tier: Tier, *, source_answers: bool = True) -> Iterator[Finding | Tally]:
-    """Compare target with source; without a source, with the last complete listing of it."""
+    """Compare target with source; without a source, with the last complete listing of it.
+
+    A slice that shows one wrong object is not trusted to show all of them: then everything is read.
+    """
     tally = _Sum()
-    yield from _bounded(_findings(job, slug, tier, tally, source_answers), job.address, tally)
+    found = _bounded(_findings(job, slug, tier, tally, source_answers), job.address, tally)
+    if tier.sampled:
+        kept = list(found)
+        if tally.hits:
+            text = f"{tally.hits} wrong in slice {tier.part}/{tier.of} of what was read back: everything was read"
+            yield Finding(job.address, "slice", "note", text, severity="info")
+            tally = _Sum()
+            found = _bounded(_findings(job, slug, tier.whole, tally, source_answers), job.address, tally)
+        else:
+            found = iter(kept)
+    yield from found
+    if tier.depth == "behaviour":
+        yield from behave.compare(job, tally.picks, answers=not tally.alone)
     yield Tally(job.address, tally.total, tally.verified, tally.size)
 
 
@@ -74,24 +93,33 @@ def _findings(job: Job, slug: str, tier: Tier, tally: _Sum, answers: bool) -> It
     source = _source(job, slug, answers, tally)
     target = listing.entries(job.target, job.target_bucket, job.knobs, versions=job.versions)
     decided = compare.decide(compare.pairs(source, target), Ledger(job.run, slug))
-    with asyncio.Runner() as runner:
+    deep = tier.depth in ("meta", "bytes")
+    with asyncio.Runner() as runner, Diff(job.run, slug) as diff:
         portion: list[tuple[Entry, Entry]] = []
         for todo in decided:
             tally.total += len(todo.pair.source)
             finding = _listed(job.address, todo)
             if finding is not None:
                 yield finding
+            if finding is not None or todo.pair.source:
+                diff.add(todo.pair.key, _SYMBOLS[finding.verdict] if finding else "=")
             same = _matched(todo)
             tally.size += sum(entry.size for entry, _ in same)
-            if tier == "list":
-                tally.verified += len(same)
-                continue
-            tally.verified += sum(entry.marker for entry, _ in same)
-            portion += [both for both in same if not both[0].marker]
+            looked_at = [both for both in same if deep and not both[0].marker and tier.holds(_name(both[0]))]
+            tally.verified += len(same) - len(looked_at)
+            if len(tally.picks) < behave.CANDIDATES:
+                tally.picks += [both for both in same if both[0].latest and not both[0].marker]
+            portion += looked_at
             if len(portion) >= _PORTION:
-                yield from _deep(runner, job, tier, portion, tally)
+                yield from _deep(runner, job, tier, portion, tally, diff)
                 portion = []
-        yield from _deep(runner, job, tier, portion, tally)
+            if not portion:
+                diff.flush()
+        yield from _deep(runner, job, tier, portion, tally, diff)
+
+
+def _name(entry: Entry) -> bytes:
+    return entry.key + b"\0" + entry.version.encode()
 
 
 def _source(job: Job, slug: str, answers: bool, tally: _Sum) -> Iterator[Entry]:
@@ -154,17 +182,25 @@ def _listed(address: str, todo: Todo) -> Finding | None:
 
 
 def _deep(
-    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum
+    runner: asyncio.Runner, job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], tally: _Sum, diff: Diff
 ) -> list[Finding]:
     if not portion:
         return []
-    found = runner.run(_look(job, tier, portion, answers=not tally.alone))
-    tally.verified += len(portion) - len({finding.feature for finding in found})
-    return found
+    try:
+        found = runner.run(_look(job, tier, portion, answers=not tally.alone))
+    except BaseExceptionGroup as several:
+        raise first_of(several) from several
+    for entry, finding in found:
+        diff.add(entry.key, _SYMBOLS[finding.verdict])
+    tally.verified += len(portion) - len(found)
+    tally.hits += len(found)
+    return [finding for _, finding in found]
 
 
-async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], *, answers: bool) -> list[Finding]:
-    found: list[Finding] = []
+async def _look(
+    job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], *, answers: bool
+) -> list[tuple[Entry, Finding]]:
+    found: list[tuple[Entry, Finding]] = []
     items = iter(portion)
     async with session(job.knobs) as http:
         most = job.knobs.in_flight
@@ -173,15 +209,18 @@ async def _look(job: Job, tier: Tier, portion: list[tuple[Entry, Entry]], *, ans
 
         async def work() -> None:
             for mine, theirs in items:
+                verdict, differs = "different", ""
                 try:
                     differs = await _meta(source, target, mine, theirs) if answers else ""
-                    if not differs and tier == "bytes":
+                    if not differs and tier.depth == "bytes":
                         differs = await _bytes(source if answers else None, target, mine, theirs)
                 except Fault as fault:
-                    differs = fault.text
+                    if fault.kind in FATAL:
+                        raise  # the whole side is affected, not this object
+                    verdict, differs = "unreachable", fault.text
                 if differs:
                     text = f"{shown(mine.key)}: {differs}"
-                    found.append(Finding(job.address, name(mine), "different", text, "run `rehost apply` again"))
+                    found.append((mine, Finding(job.address, name(mine), verdict, text, "run `rehost apply` again")))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(most):

@@ -105,14 +105,15 @@ def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
         try:
             asyncio.run(_run(job, lease, pace, tick))
         except BaseExceptionGroup as several:
-            raise _first(several) from several
+            raise first_of(several) from several
         except Fault as fault:
             raise as_error(fault) from fault
         if lease.cursor >= lease.shard.stop:
             shardlog.seal(job.run, lease.shard.id)
 
 
-def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception of a group, a fault as its public error."""
     found: BaseException = several
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
