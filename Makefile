@@ -53,9 +53,11 @@ lint: $(STAMP) ## ruff: rules and format
 type: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-fidelity: $(STAMP) ## write docs/reference/fidelity.md again from the verdict tables
+fidelity: $(STAMP) ## write the generated pages again: fidelity.md and exit-items.md of docs/reference
 	$(BIN)/python -m toolkit.report.fidelity > docs/reference/.fidelity.new
 	mv docs/reference/.fidelity.new docs/reference/fidelity.md
+	$(BIN)/python -m toolkit.exitplan.page > docs/reference/.items.new
+	mv docs/reference/.items.new docs/reference/exit-items.md
 
 # hatchling and editables are what `pip install -e .` builds with; locked, so that nothing is fetched unpinned.
 lock: ## write requirements.lock and requirements-lab.lock again (needs uv; UPGRADE=--upgrade takes newer versions)

@@ -25,6 +25,7 @@ from toolkit.cli import (
     cutover_cmd,
     discover_cmd,
     doctor_cmd,
+    exit_cmd,
     lab_cmd,
     plan_cmd,
     prove_cmd,
@@ -57,6 +58,7 @@ Your own site, step by step:
     rehost cutover traffic      freeze, last differences, point the names
     rehost cutover dns          delegate the zone to the new name servers
     rehost prove                does it live alone?
+    rehost exit check           could we leave, and in time?
 
 Each verb has --help. Nothing is ever deleted at the source.
 """
@@ -95,6 +97,7 @@ for name, verb in VERBS:
     app.command(name)(verb)
 app.add_typer(lab_cmd.app, name="lab")
 app.add_typer(audit_cmd.app, name="audit")
+app.add_typer(exit_cmd.app, name="exit")
 
 
 def show_version(wanted: bool) -> None:
