@@ -40,7 +40,11 @@ POLICY = """{"Version":"2012-10-17","Statement":[
  "ec2:DescribeSecurityGroupRules","ec2:DescribeNetworkInterfaces","ec2:DescribeAddresses","ec2:DescribeSubnets",
  "ec2:DescribeVpcs","ec2:DescribeKeyPairs","ec2:DescribeTags","elasticloadbalancing:Describe*"],"Resource":"*"},
 {"Sid":"NeverWrite","Effect":"Deny","Action":["s3:Put*","s3:Delete*","s3:Create*","s3:BypassGovernanceRetention",
- "route53:Change*","route53:Delete*","ec2:Terminate*","ec2:Stop*","ec2:Delete*","iam:*"],"Resource":"*"},
+ "route53:Change*","route53:Delete*","ec2:Terminate*","ec2:Stop*","ec2:Delete*","iam:Add*","iam:Attach*",
+ "iam:Create*","iam:Delete*","iam:Detach*","iam:PassRole","iam:Put*","iam:Remove*","iam:Set*","iam:Update*"],
+ "Resource":"*"},
+{"Sid":"Identities","Effect":"Allow","Action":["iam:GetAccountAuthorizationDetails","iam:ListAccessKeys",
+ "iam:GetLoginProfile"],"Resource":"*"},
 {"Sid":"TlsOnly","Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"""
 
 

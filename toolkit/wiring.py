@@ -32,9 +32,17 @@ from toolkit.runs import Run
 from toolkit.secrets import Credentials, Secret, credentials
 from toolkit.site import Provider, Site
 from toolkit.site_check import loopback
+from toolkit.storage import names
 from toolkit.storage.copying import CopyFamily
+from toolkit.storage.drivers.iam import Iam
+from toolkit.storage.drivers.rgw_users import RgwUsers
 from toolkit.storage.drivers.s3 import S3Driver
+from toolkit.storage.drivers.trial import S3Trial
 from toolkit.storage.family import StorageFamily
+from toolkit.storage.identity.family import Identities, Surroundings
+from toolkit.storage.identity.map import IDENTITY
+from toolkit.storage.identity.protocol import Directory
+from toolkit.storage.joined import StorageParts
 from toolkit.storage.model import Knobs
 
 #: How a reference to credentials becomes credentials, and who is told of secrets.
@@ -58,6 +66,7 @@ class Ends:
     keys: Keyring
     site: Site | None = None
     live: bool = True
+    remember: Remember = forget
 
     @property
     def source(self) -> Provider | None:
@@ -85,7 +94,15 @@ def open_families(
                 "write one site.yaml for each, with a run folder of its own",
             )
         ends = Ends(
-            site.providers[move.sources[0]], site.providers[move.target], run.path, blobs, tick, keys, site, source
+            site.providers[move.sources[0]],
+            site.providers[move.target],
+            run.path,
+            blobs,
+            tick,
+            keys,
+            site,
+            source,
+            remember,
         )
         made[name] = _family(name, ends)
     return made
@@ -95,7 +112,7 @@ def discovery_families(
     provider: Provider, folder: Path, blobs: Blobs, tick: Tick, *, base: Path = Path(), remember: Remember = forget
 ) -> dict[str, Family]:
     """Bind every family that a provider serves, as source only."""
-    ends = Ends(provider, None, folder, blobs, tick, keyring(base, remember))
+    ends = Ends(provider, None, folder, blobs, tick, keyring(base, remember), remember=remember)
     return {name: _family(name, ends) for name in KINDS[provider.kind].families}
 
 
@@ -192,6 +209,45 @@ def _family(name: str, ends: Ends) -> Family:
 
 
 def _storage(ends: Ends) -> Family:
+    if ends.site and not any(addr.startswith(IDENTITY) for addr in ends.site.resources()):
+        return _buckets(ends)
+    return StorageParts(_buckets(ends), _identities(ends))
+
+
+def _identities(ends: Ends) -> Identities:
+    """Bind users and policies to both sides; relative sinks lie beside site.yaml."""
+    found = ends.site.resources().values() if ends.site else ()
+    buckets = [item for item in found if item.address.startswith("storage/bucket/") and not item.facts.get("ignore")]
+    target = _storage_driver(ends.new, ends.keys)
+    around = Surroundings(
+        {str(item.body["name"]): names.new_name(item) for item in buckets},
+        ends.folder,
+        ends.site.folder if ends.site else Path(),
+        target.ex_first_key if target else lambda _bucket, _prefix: "",
+        ends.remember,
+    )
+    trial = S3Trial(ends.new.endpoint, _region(ends.new)) if ends.new else None
+    return Identities(
+        source=_directory(ends.source, ends.keys), target=_directory(ends.new, ends.keys), around=around, trial=trial
+    )
+
+
+def _directory(provider: Provider | None, keys: Keyring) -> Directory | None:
+    """Return where a provider keeps its users; plain S3 stores have no way of their own to say."""
+    if provider is None or provider.kind not in ("aws", "ceph"):
+        return None
+    admin = keys(provider.extra.get("admin") or provider.credentials)
+    if provider.kind == "aws":
+        return Iam(credentials=admin, endpoint=provider.endpoint, region=_region(provider))
+    store = _storage_driver(provider, keys)
+    return RgwUsers(endpoint=provider.endpoint, credentials=admin, owner=lambda: store.ex_owner() if store else "")
+
+
+def _region(provider: Provider) -> str:
+    return provider.regions[0] if provider.regions else "us-east-1"
+
+
+def _buckets(ends: Ends) -> Family:
     return StorageFamily(
         source=_storage_driver(ends.source, ends.keys),
         target=_storage_driver(ends.new, ends.keys),

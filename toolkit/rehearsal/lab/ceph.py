@@ -108,7 +108,7 @@ def start(folder: Path, *, min_part: int, spawn: Spawn, step: Callable[[str], No
     step("users")
     user = _user(folder / "secrets", common, "rehost", [])
     system = _user(folder / "secrets", common, "rehost-system", ["--system"])
-    admin = _user(folder / "secrets", common, "rehost-admin", ["--caps", "users=*;user-policy=*"])
+    admin = _user(folder / "secrets", common, "rehost-admin", ["--caps", "users=*;user-policy=*;buckets=read"])
     return S3(endpoint, "default", *user, *system, *admin)
 
 

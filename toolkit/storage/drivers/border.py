@@ -33,7 +33,7 @@ _AUTH = frozenset(
     }
 )
 _CLOSED = frozenset({"AccountProblem", "AllAccessDisabled", "UserSuspended"})
-_ABSENT = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "404"})
+_ABSENT = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NoSuchEntity", "404"})
 _SLOW = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests", "RequestLimitExceeded"})
 _TAKEN = frozenset({"BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "OperationAborted"})
 _NOT_HERE = frozenset({"NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "MalformedXML"})
@@ -61,8 +61,9 @@ def border(what: str) -> Iterator[None]:
 
 
 def code_of(exc: boto.ClientError) -> str:
-    """Return the error code of an answer."""
-    return str(exc.response.get("Error", {}).get("Code", ""))
+    """Return the error code of an answer; RGW's IAM dialect puts it beside where boto3 looks."""
+    code = exc.response.get("Error", {}).get("Code", "")
+    return str(exc.response.get("Code", code) if code in ("", "Unknown") else code)
 
 
 def _judged(what: str, exc: boto.ClientError) -> RehostError:

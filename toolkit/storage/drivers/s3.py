@@ -312,6 +312,17 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         client = self._client(self.ex_bucket_region(name))
         return bucket_config.read(client, name, unknown=self._kind.unknown)
 
+    def ex_owner(self) -> str:
+        """Return who owns what these credentials create: a user on Ceph, the account's canonical id on AWS."""
+        with border("list buckets"):
+            return str(self._client().list_buckets().get("Owner", {}).get("ID", ""))
+
+    def ex_first_key(self, name: str, prefix: str = "") -> str:
+        """Return the first key of a bucket under a prefix, empty if there is none."""
+        with border(f"list {name}"):
+            found = self._client().list_objects_v2(Bucket=name, Prefix=prefix, MaxKeys=1).get("Contents", [])
+        return str(found[0]["Key"]) if found else ""
+
     def ex_head(self, name: str, key: str) -> dict[str, Any]:
         """Return the headers of one object as boto3 names them."""
         with border(f"{name}/{key}"):
