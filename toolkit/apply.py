@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from toolkit import leases, passes
-from toolkit.errors import ApplyError, Conflict, Refused
+from toolkit.errors import ApplyError, Conflict, Paused, Refused
 from toolkit.families import Family
 from toolkit.journal import Journal
 from toolkit.model import Change, Json, Phase, Plan, Resource, Seen
 from toolkit.plan import in_the_way
+from toolkit.standing import standing
 
 MAX_PASSES = 5
 #: With a window to fit: so many passes at most; far fewer show whether they get shorter.
@@ -69,21 +70,25 @@ def apply(
 
     ``fit``: repeat the passes over a source in use until one more is forecast to take at most so many seconds.
     """
-    standing = in_the_way(plan)
-    if standing:
-        shown = "; ".join(f"{verdict.id} ({verdict.outcome})" for verdict in standing[:5])
+    blocked = in_the_way(plan)
+    if blocked:
+        shown = "; ".join(f"{verdict.id} ({verdict.outcome})" for verdict in blocked[:5])
         raise Refused(
-            f"{len(standing)} verdicts stand in the way: {shown}",
+            f"{len(blocked)} verdicts stand in the way: {shown}",
             "see `rehost assess`; accept a degraded one in site.yaml (`accept:`), ignore what may be left behind",
         )
     leases.release_dead(journal)
     journal.event("apply.start", {"plan": plan.digest, "phase": phase})
     made: list[str] = []
     present: list[str] = []
-    for change in plan.phase(phase):
-        if until(change):
-            break
-        (made if one(change, families[change.family], journal, announce, fit) else present).append(change.id)
+    try:
+        for change in plan.phase(phase):
+            if until(change):
+                break
+            (made if one(change, families[change.family], journal, announce, fit) else present).append(change.id)
+    except Paused as exc:
+        told = "\n".join((exc.text, *standing(plan.phase(phase), journal)))
+        raise Paused(told, exc.remedy) from exc
     journal.event("apply.end", {"plan": plan.digest, "phase": phase, "made": len(made), "present": len(present)})
     return Applied(tuple(made), tuple(present))
 

@@ -340,6 +340,7 @@ def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | None
             region=provider.regions[0] if provider.regions else "",
             credentials=keys(provider.credentials),
             loader=keys(loader) if (loader := provider.extra.get("loader")) else None,
+            again=lambda: keys(provider.credentials),
         )
     raise _no(provider, "storage")
 

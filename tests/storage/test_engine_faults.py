@@ -11,12 +11,12 @@ import pytest
 
 from tests.storage.ends import Recording
 from tests.storage.fake import Fake, running
-from toolkit.errors import AuthError, NeedsHuman, NotFound, Paused, Refused, RehostError, Unreachable
+from toolkit.errors import NeedsHuman, Paused, RehostError
 from toolkit.model import Finding
 from toolkit.storage.engine import gather, http, listing, shardlog, work
 from toolkit.storage.model import Knobs
 
-QUICK = Knobs(in_flight=8, attempts=4, batch_rows=10, small=64 << 10, chunk=4 << 10, read_timeout=1.0)
+QUICK = Knobs(in_flight=8, attempts=4, batch_rows=10, small=64 << 10, chunk=4 << 10, read_timeout=1.0, patience=0.0)
 BODY = b"0123456789" * 100
 LARGE = bytes(range(256)) * 1024
 
@@ -139,11 +139,11 @@ def test_21_one_forbidden_object_is_one_finding(fakes: tuple[Fake, Fake], run: P
 @pytest.mark.parametrize(
     ("trick", "error"),
     [
-        ("403:InvalidAccessKeyId", AuthError),
-        ("403:SignatureDoesNotMatch", AuthError),
-        ("403:RequestTimeTooSkewed", Refused),
+        ("403:InvalidAccessKeyId", Paused),
+        ("403:SignatureDoesNotMatch", Paused),
+        ("403:RequestTimeTooSkewed", NeedsHuman),
         ("403:QuotaExceeded", NeedsHuman),
-        ("404:NoSuchBucket", NotFound),
+        ("404:NoSuchBucket", Paused),
     ],
 )
 def test_16_19_30_33_what_concerns_a_whole_side_stops_the_work(
@@ -213,14 +213,14 @@ def test_37_an_object_that_appeared_since_the_listing_is_kept(fakes: tuple[Fake,
     assert [finding.evidence["reason"] for finding in lease.exceptions] == ["conflict"]
 
 
-def test_4_no_connection_is_unreachable(fakes: tuple[Fake, Fake], run: Path) -> None:
+def test_4_no_connection_pauses(fakes: tuple[Fake, Fake], run: Path) -> None:
     source, target = fakes
     source.objects = {b"a": b"x"}
     job = work.Job("storage/objects/b", source.plane, "b", target.plane, "b", False, False, run, QUICK)
     (shard,) = gather.shards(job, "b", "main")
     target.port = 1  # nobody listens there
     away = work.Job("storage/objects/b", source.plane, "b", target.plane, "b", False, False, run, QUICK)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Paused, match="no connection"):
         work.run(away, Recording(shard, 0), work.Pace(4, 4), lambda done, size, wait: None)
 
 

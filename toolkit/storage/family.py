@@ -36,7 +36,7 @@ from toolkit.powers import power
 from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
 from toolkit.storage import live, names, planning, terms, view
-from toolkit.storage.engine import check, gather, purge, took, work
+from toolkit.storage.engine import check, gather, preflight, purge, took, work
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
@@ -147,7 +147,7 @@ class StorageFamily:
         facts = {**resource.facts, "source": str(resource.body["name"])}
         yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
         body = {"bucket": name, "versions": versioning != "off"}
-        kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "live") if key in facts}
+        kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "live", "wave") if key in facts}
         yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
@@ -200,6 +200,7 @@ class StorageFamily:
             if change.action == "create":
                 return "after"  # its versioning is the business of the copies and of the update
             return "after" if target.ex_versioning(name) == want.body["versioning"] else "before"
+        preflight.check(self._job(want), slug(change.address), target_may_be_missing=True)
         if not target.ex_exists(str(want.body["bucket"])):
             return "before"
         held = False
@@ -222,6 +223,7 @@ class StorageFamily:
         if change.action != "copy":
             return None
         want = _after(change)
+        preflight.check(self._job(want), slug(change.address))
         return gather.shards(self._job(want), slug(change.address), round_of(change.address))
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]:

@@ -32,6 +32,8 @@ class DataPlane:
     signer: Signer
     addressing: Addressing
     label: str = ""  # how messages name this store
+    #: Reads the credentials anew, for keys that expired or were rotated; says whether they changed.
+    renew: Callable[[], bool] | None = None
     view: View = WHOLE  # the part of its buckets that is looked at, and the names given to it
 
 
@@ -91,6 +93,8 @@ class Knobs:
     attempts: int = 7
     read_timeout: float = 60.0
     heartbeat: float = 10.0
+    patience: float = 300.0  # how long a side that stopped answering is waited for
+    probe_every: float = 60.0  # seconds between two looks at it, at most
 
 
 #: Opens a data plane for a bucket in a region ("" = the driver's own region).

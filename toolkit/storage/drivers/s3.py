@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from toolkit.errors import AuthError, NotFound, Refused
 from toolkit.secrets import Credentials
 from toolkit.storage.drivers import config as bucket_config
 from toolkit.storage.drivers.border import border
+from toolkit.storage.drivers.renewal import Renewable
 from toolkit.storage.model import Addressing, DataPlane
 from toolkit.storage.protocol import Versioning
-from toolkit.storage.sign import Keys, Signer
+from toolkit.storage.sign import Signer
 
 _COMMON = frozenset({"objects", "metadata", "multipart", "versioning", "tags"})
 
@@ -89,6 +90,7 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         endpoint: str = "",
         region: str = "",
         loader: Credentials | None = None,
+        again: Callable[[], Credentials] | None = None,
     ) -> None:
         # The base class would keep the keys as plain attributes; it gets none.
         super().__init__(key="", secret="")
@@ -96,9 +98,12 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         self._kind = KINDS[kind]
         self._region = region or self._kind.region
         self._endpoint = _checked(endpoint)
-        self._session = _session(credentials, self._region)
-        self._loader = _session(loader, self._region) if loader is not None and kind == "ceph" else None
-        self._clients: dict[str, Any] = {}
+        resolve = again or (lambda: credentials)  # how the reference to credentials is read once more
+        self._credentials = Renewable(lambda: _session(resolve(), self._region))
+        self._loader = None
+        if loader is not None and kind == "ceph":
+            self._loader = Renewable(lambda: _session(loader, self._region))
+        self._clients: dict[tuple[str, int], Any] = {}  # by region and session
 
     def ex_could_write(self) -> bool | None:
         """Say whether these credentials could write, by a PUT that no checking store accepts.
@@ -250,25 +255,19 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
 
     def ex_data_plane(self, region: str = "") -> DataPlane:
         """Return the door for the HTTP engine."""
-        return self._plane(self._session, region)
+        return self._plane(self._credentials, region)
 
     def ex_loader_plane(self) -> DataPlane | None:
         """Return the door of the user that may choose version ids: a ``--system`` user of Ceph, for the load alone."""
         return self._plane(self._loader, "") if self._loader is not None else None
 
-    def _plane(self, session: boto3.session.Session, region: str) -> DataPlane:
+    def _plane(self, credentials: Renewable, region: str) -> DataPlane:
         region = region or self._region
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise AuthError("no credentials for this store were found", "name them in site.yaml")
-
-        def keys() -> Keys:
-            frozen = credentials.get_frozen_credentials()  # renews temporary credentials by itself
-            return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
-
+        credentials.keys()  # what is missing shows here, not in the middle of a run
         addressing: Addressing = "path"  # names with dots, and endpoints without wildcard DNS, work too
         endpoint = self._endpoint or f"https://s3.{region}.amazonaws.com"
-        return DataPlane(endpoint, Signer(keys, region), addressing, f"{self.kind} {urlsplit(endpoint).netloc}")
+        label = f"{self.kind} {urlsplit(endpoint).netloc}"
+        return DataPlane(endpoint, Signer(credentials.keys, region), addressing, label, credentials.renew)
 
     def ex_bucket_region(self, name: str) -> str:
         """Return the region a bucket lives in."""
@@ -354,7 +353,9 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
 
     def _client(self, region: str = "") -> Any:
         region = region or self._region
-        if region not in self._clients:
+        session = self._credentials.session
+        place = (region, id(session))
+        if place not in self._clients:
             config = Config(
                 signature_version="s3v4",
                 retries={"mode": "standard", "total_max_attempts": 4},
@@ -365,10 +366,10 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
                 s3={"addressing_style": "path" if self._endpoint else "auto"},
             )
             with border("credentials"):
-                self._clients[region] = self._session.client(
+                self._clients[place] = session.client(
                     "s3", region_name=region, endpoint_url=self._endpoint or None, config=config
                 )
-        return self._clients[region]
+        return self._clients[place]
 
 
 def _checked(endpoint: str) -> str:

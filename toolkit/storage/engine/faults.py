@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import aiohttp
@@ -29,11 +31,15 @@ from toolkit.errors import (
 
 Kind = Literal[
     "retry",  # transient: try again with jitter
+    "hang",  # no byte within the read timeout: try again; writes that hang together are ``stuck``
     "throttle",  # asked to slow down: fewer requests at once, then again
     "corrupt",  # bytes are not what the digest says: read again
     "unreachable",  # no connection at all
     "credentials",  # wrong, deleted or expired keys, suspended account
+    "shut",  # almost every request is denied: see ``breaker``
+    "stuck",  # the target answers, but accepts no writes: see ``breaker``
     "denied",  # this request is not allowed
+    "kms",  # the key that the object is encrypted with may not be used
     "skew",  # clocks differ too much
     "gone",  # the object is not there (any more)
     "changed",  # If-Match failed
@@ -44,9 +50,11 @@ Kind = Literal[
     "unsupported",
     "refused",  # any other answer of the 400 range
 ]
-RETRIED: frozenset[Kind] = frozenset({"retry", "throttle", "corrupt", "unreachable"})
+RETRIED: frozenset[Kind] = frozenset({"retry", "hang", "throttle", "corrupt", "unreachable"})
 #: The whole side is affected: stop leasing shards instead of failing objects one by one.
-FATAL: frozenset[Kind] = frozenset({"credentials", "skew", "no-bucket", "full", "tls", "unreachable", "throttle"})
+FATAL: frozenset[Kind] = frozenset(
+    {"credentials", "shut", "stuck", "skew", "no-bucket", "full", "tls", "unreachable", "throttle"}
+)
 
 _CODES: dict[str, Kind] = {
     "SlowDown": "throttle",
@@ -55,6 +63,11 @@ _CODES: dict[str, Kind] = {
     "RequestLimitExceeded": "throttle",
     "Throttling": "throttle",
     "ThrottlingException": "throttle",
+    "KMS.ThrottlingException": "throttle",
+    "KMS.DisabledException": "kms",
+    "KMS.NotFoundException": "kms",
+    "KMS.KMSInvalidStateException": "kms",
+    "KMS.InvalidKeyUsageException": "kms",
     "InternalError": "retry",
     "RequestTimeout": "retry",
     "OperationAborted": "retry",
@@ -103,20 +116,36 @@ _STATUS: dict[int, Kind] = {
 class Fault(RehostError):
     """One request of the data plane failed; ``kind`` says what that means."""
 
-    def __init__(self, kind: Kind, where: str, text: str, *, status: int = 0, code: str = "") -> None:
+    def __init__(self, kind: Kind, where: str, text: str, *, status: int = 0, code: str = "", key: bytes = b"") -> None:
         super().__init__(f"{where}: {text}")
+        self.key = key  # the object asked for, where that matters
         self.kind = kind
         self.where = where
         self.status = status
         self.code_name = code
 
 
-def from_answer(where: str, status: int, body: bytes) -> Fault:
-    """Judge an error answer. The body is untrusted: only its code and message are looked at."""
+def from_answer(where: str, status: int, body: bytes, *, date: str = "", key: bytes = b"") -> Fault:
+    """Judge an error answer. The body is untrusted: only its code and message are looked at.
+
+    ``date``: the answer's Date header, by which skewed clocks are measured.
+    """
     code = _tag(body, "Code")
     message = _tag(body, "Message") or f"HTTP {status}"
     kind = _CODES.get(code) or _STATUS.get(status) or ("retry" if status >= 500 else "refused")
-    return Fault(kind, where, f"{code or 'error'} ({status}): {message[:300]}", status=status, code=code)
+    if kind == "denied" and "kms:" in message:
+        kind = "kms"
+    if kind == "skew":
+        message += f"; its clock is {skew_of(date):+.0f} s off ours"
+    return Fault(kind, where, f"{code or 'error'} ({status}): {message[:300]}", status=status, code=code, key=key)
+
+
+def skew_of(date: str) -> float:
+    """Return how many seconds the store's clock is ahead of ours; 0 if it does not tell."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def from_exception(where: str, exc: Exception) -> Fault:
@@ -126,7 +155,7 @@ def from_exception(where: str, exc: Exception) -> Fault:
     if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return Fault("unreachable", where, f"no connection: {exc}")
     if isinstance(exc, asyncio.TimeoutError):
-        return Fault("retry", where, "no byte within the read timeout")
+        return Fault("hang", where, "no byte within the read timeout")
     return Fault("retry", where, f"{type(exc).__name__}: {exc}")
 
 
@@ -138,7 +167,7 @@ def as_error(fault: Fault) -> RehostError:
     """Return the public error for a fault that stops the work."""
     text = fault.text
     match fault.kind:
-        case "credentials" | "denied":
+        case "credentials" | "denied" | "shut" | "kms":
             return AuthError(text, "check the credentials of this provider and whether its account is still open")
         case "skew":
             return Refused(text, "set the clock of this machine (NTP), then run again")

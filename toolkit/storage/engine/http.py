@@ -41,7 +41,8 @@ class Store:
         self._root = "" if virtual else "/" + path_of(bucket.encode())
         self._base = f"{parts.scheme}://{self._host}"
         self.view = plane.view
-        self.where = f"{plane.label or parts.netloc}/{bucket}"
+        self.where = where(plane, bucket)
+        self._renew = plane.renew
         self.bucket = bucket
         self.gate = gate
         self.knobs = knobs
@@ -68,7 +69,10 @@ class Store:
                 self._session.request(method, url, headers=signed, data=body, allow_redirects=False) as answer,
             ):
                 if answer.status >= 300:
-                    raise from_answer(self.where, answer.status, await answer.content.read(_ERROR_BYTES))
+                    body_of_error = await answer.content.read(_ERROR_BYTES)
+                    raise from_answer(
+                        self.where, answer.status, body_of_error, date=answer.headers.get("Date", ""), key=key
+                    )
                 self.gate.quiet()
                 yield answer
         except Fault:
@@ -81,6 +85,15 @@ class Store:
         async with self.call(method, key, **request) as answer:  # type: ignore[arg-type]
             return answer.headers, await answer.read()
 
+    async def renew(self) -> bool:
+        """Read the credentials anew; say whether they are others than before."""
+        return self._renew is not None and await asyncio.to_thread(self._renew)
+
+
+def where(plane: DataPlane, bucket: str) -> str:
+    """Return how faults and messages name a bucket of a store."""
+    return f"{plane.label or urlsplit(plane.endpoint).netloc}/{bucket}"
+
 
 async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:
     """Run ``attempt`` until it goes well, with full jitter between tries of what may pass.
@@ -88,20 +101,25 @@ async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:
     The store that asked to slow down gets fewer requests from now on; the other keeps its pace.
     """
     most = stores[0].knobs.attempts
-    for tried in range(1, most):
+    renewed = False
+    tried = 1
+    while True:
         try:
             return await attempt()
         except Fault as fault:
-            if fault.kind not in RETRIED:
+            failed = next((store for store in stores if store.where == fault.where), None)
+            if fault.kind == "credentials" and failed is not None and not renewed and await failed.renew():
+                renewed = True  # they had expired: that was no try
+                continue
+            if fault.kind not in RETRIED or tried >= most:
                 raise
-            for store in stores:
-                if store.where == fault.where:
-                    store.gate.retries += 1
-                    store.gate.trouble = fault.text
-                    if fault.kind == "throttle":
-                        store.gate.slow_down()
+            if failed is not None:
+                failed.gate.retries += 1
+                failed.gate.trouble = fault.text
+                if fault.kind == "throttle":
+                    failed.gate.slow_down()
         await asyncio.sleep(random.uniform(0, min(_CAP, _BASE * 2**tried)))  # noqa: S311 - no secret
-    return await attempt()
+        tried += 1
 
 
 @asynccontextmanager

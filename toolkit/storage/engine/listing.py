@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
 from toolkit.errors import NeedsHuman
+from toolkit.storage.engine import pause
 from toolkit.storage.engine.faults import Fault, as_error
 from toolkit.storage.engine.gate import Gate
 from toolkit.storage.engine.http import Store, persist, session
@@ -96,7 +97,7 @@ async def pages(store: Store, *, versions: bool, prefix: bytes = b"") -> AsyncIt
     on: list[tuple[str, str | bytes]] = []
     last: tuple[bytes, str] | None = None
     while True:
-        page, found = await persist(lambda: _page(store, [*base, *on]), store)  # noqa: B023 - awaited at once
+        page, found = await _next_page(store, [*base, *on], begun=bool(on))
         found = _ordered(found) if versions else found
         last = _check_order(store, found, last)
         yield found if store.view is WHOLE else seen(store.view, found)
@@ -114,6 +115,15 @@ async def pages(store: Store, *, versions: bool, prefix: bytes = b"") -> AsyncIt
 def seen(view: View, entries: list[Entry]) -> list[Entry]:
     """Return the entries that belong to a view, under its names."""
     return [entry._replace(key=view.here(entry.key)) for entry in entries if view.sees(entry.key)]
+
+
+async def _next_page(store: Store, query: list[tuple[str, str | bytes]], *, begun: bool) -> tuple[Page, list[Entry]]:
+    """Fetch a page. In the middle of a listing a side that stops answering is waited for."""
+
+    async def fetch() -> tuple[Page, list[Entry]]:
+        return await persist(lambda: _page(store, query), store)
+
+    return await (pause.patiently(fetch, store) if begun else fetch())
 
 
 async def _page(store: Store, query: list[tuple[str, str | bytes]]) -> tuple[Page, list[Entry]]:

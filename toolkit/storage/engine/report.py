@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from toolkit.model import Finding
+from datetime import UTC, datetime
+
+from toolkit.model import Finding, Json
 from toolkit.storage.engine.dress import LEFT_OUT
 from toolkit.storage.engine.faults import Fault
 from toolkit.storage.engine.gone import BACK
@@ -32,17 +34,26 @@ def conflict(address: str, row: Row) -> Finding:
 
 def failed(address: str, entry: Entry, fault: Fault) -> Finding:
     """One object could not be brought over."""
-    evidence = {"reason": fault.kind, "status": fault.status, "code": fault.code_name, "etag": entry.etag}
+    evidence: dict[str, Json] = {
+        "reason": fault.kind,
+        "status": fault.status,
+        "code": fault.code_name,
+        "etag": entry.etag,
+    }
     match fault.kind:
         case "gone":
             text = f"{shown(entry.key)}: gone at the source since it was listed"
             if fault.code_name == BACK:
                 text = fault.text
-            return Finding(address, name(entry), "note", text, "", "info", {**evidence, "reason": "gone_at_source"})
+            evidence |= {"reason": "gone_at_source", "noticed": datetime.now(UTC).isoformat(timespec="seconds")}
+            return Finding(address, name(entry), "note", text, "", "info", evidence)
         case "archived":
             remedy = f"restore it first (storage class {entry.storage_class}; restoring costs money), then apply again"
         case "denied":
             remedy = "allow s3:GetObject (and kms:Decrypt) on this object, then apply again"
+        case "kms":
+            remedy = "allow kms:Decrypt on the key of this object, or enable the key, then apply again"
+            evidence["reason"] = "kms_denied"
         case "corrupt":
             remedy = "the source or the way to it delivers wrong bytes; apply again, else restore it from a backup"
         case _:

@@ -4,8 +4,8 @@ Enters: a shard's manifest rows and a lease. Leaves: the target's objects, the s
 lease's commits. The order is fixed: intention on disk, object at the target and proven, result on
 disk, cursor committed. A crash repeats at most the open batches.
 
-Raises the public error of a fault that concerns a whole side (credentials, space, no connection);
-what concerns one object becomes a :class:`~toolkit.model.Finding` in the commit.
+Raises the public error of a fault that concerns a whole side (credentials, space, no connection) when
+waiting does not end it (``pause``); what concerns one object becomes a :class:`~toolkit.model.Finding` in the commit.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from toolkit.errors import Paused
 from toolkit.families import Lease
 from toolkit.model import Finding
-from toolkit.storage.engine import manifest, report, shardlog
+from toolkit.storage.engine import manifest, pause, report, shardlog
+from toolkit.storage.engine.breaker import Breaker
 from toolkit.storage.engine.copy import Lane, redress
 from toolkit.storage.engine.dress import Terms
 from toolkit.storage.engine.faults import FATAL, Fault, as_error
@@ -32,9 +32,6 @@ from toolkit.storage.engine.manifest import local_disk
 from toolkit.storage.engine.one import copy_row, written_before
 from toolkit.storage.engine.parts import abort
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
-
-_LOOK_BACK = 50
-_DENIED_MOST = 20
 
 #: Told of objects and bytes done, and of the reason for standing still, if there is one.
 Tick = Callable[[int, int, str], None]
@@ -65,6 +62,11 @@ class Job:
     most_removed: float = 0.1  # the share of the target's objects that a pass may take away unasked
     terms: Terms = field(default_factory=Terms)
     loader: DataPlane | None = None  # the target's door for a user that may choose version ids
+
+    @property
+    def doors(self) -> pause.Doors:
+        """Source and target, each with its bucket."""
+        return (self.source, self.source_bucket), (self.target, self.target_bucket)
 
 
 @dataclass(slots=True)
@@ -98,25 +100,36 @@ class Batch:
     def complete(self) -> bool:
         return len(self.results) == self.stop - self.start
 
+    @property
+    def failed(self) -> bool:
+        return any(result.written is None for result in self.results)
+
 
 def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
-    """Copy the rows of one shard from the lease's cursor on."""
-    with local_disk(job.run):
+    """Copy the rows of one shard from the lease's cursor on; a side that stops answering is waited for."""
+
+    def attempt() -> None:
         try:
             asyncio.run(_run(job, lease, pace, tick))
         except BaseExceptionGroup as several:
-            raise first_of(several) from several
-        except Fault as fault:
-            raise as_error(fault) from fault
+            raise _bare(several) from several
+
+    with local_disk(job.run):
+        pause.ride_out(attempt, job.doors, lease, job.knobs, lambda reason: tick(0, 0, reason))
         if lease.cursor >= lease.shard.stop:
             shardlog.seal(job.run, lease.shard.id)
 
 
-def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception of a group, a fault as its public error."""
+def _bare(several: BaseExceptionGroup[BaseException]) -> BaseException:
     found: BaseException = several
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
+    return found
+
+
+def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception of a group, a fault as its public error."""
+    found = _bare(several)
     return as_error(found) if isinstance(found, Fault) else found
 
 
@@ -166,7 +179,7 @@ class _Shard:
         self._closed = asyncio.Event()
         self._broken: set[bytes] = set()  # keys of which a version could not be copied
         self._unsure: set[int] = set()  # rows that an earlier attempt may have written
-        self._denied: deque[bool] = deque(maxlen=_LOOK_BACK)
+        self._breaker = Breaker(lane.target.where)
         self._queue: asyncio.Queue[tuple[Batch, list[Numbered]] | None] = asyncio.Queue(job.knobs.in_flight)
 
     async def work(self, told: shardlog.Story) -> None:
@@ -243,7 +256,7 @@ class _Shard:
         except Fault as fault:
             if fault.kind in FATAL:
                 raise
-            self._breaker(fault)
+            await self._judge(fault, row)
             if fault.kind == "gone" and (left := await self._left_behind(item)) is not None:
                 return Result(number, 0, left, report.failed(address, row.entry, fault))
             if fault.kind != "gone":
@@ -251,7 +264,7 @@ class _Shard:
             if fault.code_name == CONFLICT:
                 return Result(number, 0, None, report.conflict(address, row))
             return Result(number, 0, None, report.failed(address, row.entry, fault))
-        self._denied.append(False)
+        self._breaker.passed()
         note = report.noted(address, row.entry, copied.note, copied.text) if copied.note else None
         return Result(number, copied.done.size, copied.done, note)
 
@@ -280,19 +293,19 @@ class _Shard:
             return None
         return Written(entry.key, entry.version, entry.etag, entry.version, etag, entry.size, False)
 
-    def _breaker(self, fault: Fault) -> None:
-        """Many refusals close together are a suspended account, not many forbidden objects."""
-        self._denied.append(fault.kind == "denied")
-        if sum(self._denied) >= _DENIED_MOST:
-            raise Paused(
-                f"{fault.where} refuses almost every request ({fault.text})",
-                "nothing is lost: finished work is kept. Check whether the account was suspended and whether the"
-                " credentials still hold, then run the same command again",
-            ) from fault
+    async def _judge(self, fault: Fault, row: Row) -> None:
+        """Raise if the failure of a row is the failure of a whole side."""
+        self._breaker.failed(fault, row.entry.key)
+        if fault.kind == "denied":
+            # The first refusal may be the end of the account: one cheap question tells them apart.
+            side = self._lane.source if fault.where == self._lane.source.where else self._lane.target
+            await self._breaker.ask(side, fault)
 
     def _commit(self) -> None:
         while self._open and self._open[0].complete:
             batch = self._open[0]
+            if self._breaker.suspicious and batch.failed and not all(other.complete for other in self._open):
+                return  # its refusals may be the account's: the rows stay pending until that is known
             self._write(batch)
             done = [result for result in batch.results if result.written is not None]
             self._lease.commit(
