@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-import aiohttp
-from yarl import URL
-
 from toolkit.model import Finding, Json
 from toolkit.storage.engine import headers as kept
+from toolkit.storage.engine.connection import Headers, head_of
 from toolkit.storage.engine.faults import TRANSPORT, Fault, as_error, from_answer, from_exception
 from toolkit.storage.engine.gate import Gate
 from toolkit.storage.engine.http import Store, persist, session
+from toolkit.storage.engine.pool import Pool
 from toolkit.storage.engine.report import name
 from toolkit.storage.engine.work import Job
 from toolkit.storage.model import DataPlane, Entry, Knobs, shown
@@ -65,15 +64,14 @@ class Answer:
 class End:
     """One side: how its objects are addressed, and its HTTP session."""
 
-    def __init__(self, plane: DataPlane, bucket: str, http: aiohttp.ClientSession, knobs: Knobs) -> None:
-        self.store = Store(plane, bucket, http, Gate(8, 8), knobs)
+    def __init__(self, plane: DataPlane, bucket: str, pool: Pool, knobs: Knobs) -> None:
+        self.store = Store(plane, bucket, pool, Gate(8, 8), knobs)
         self._plane = plane
-        self._http = http
+        self._pool = pool
         parts = urlsplit(plane.endpoint)
         virtual = plane.addressing == "virtual"
         self._host = f"{bucket}.{parts.netloc}" if virtual else parts.netloc
         self._root = "" if virtual else "/" + path_of(bucket.encode())
-        self._base = f"{parts.scheme}://{self._host}"
 
     async def ask(self, question: Question, key: bytes) -> Answer:
         """Send one request and reduce the answer to what must be alike."""
@@ -93,12 +91,17 @@ class End:
             headers = self._plane.signer.headers(question.method, self._host, path, "", headers)
         elif question.by == "presigned":
             query = self._plane.signer.presigned(question.method, self._host, path)
-        url = URL(f"{self._base}{path}?{query}" if query else f"{self._base}{path}", encoded=True)
-        async with self._http.request(question.method, url, headers=headers, allow_redirects=False) as answer:
+        head = head_of(question.method, f"{path}?{query}" if query else path, {"Host": self._host, **headers})
+        connection = await self._pool.take(self.store.origin)
+        try:
+            answer = await connection.exchange(question.method, head, None)
             if answer.status in (429, 500, 502, 503, 504):
                 raise from_answer(self.store.where, answer.status, b"")
-            body = await answer.content.read(_MOST_BYTES)
-            return Answer(answer.status, _telling(question, answer), _digest(question, answer.status, body))
+            body = (await answer.read(_MOST_BYTES))[:_MOST_BYTES]
+        finally:
+            self._pool.give(connection)
+        found = _telling(question, answer.status, answer.headers)
+        return Answer(answer.status, found, _digest(question, answer.status, body))
 
     async def rules(self) -> list[dict[str, list[str]]]:
         """Return the CORS rules of the bucket: which origins and methods are worth asking about."""
@@ -111,18 +114,18 @@ class End:
         return _rules(body)
 
 
-def _telling(question: Question, answer: aiohttp.ClientResponse) -> dict[str, str]:
+def _telling(question: Question, status: int, headers: Headers) -> dict[str, str]:
     found: dict[str, str] = {}
     if "Origin" in (question.headers or {}):
-        found["CORS"] = "allowed" if _browser_may(question, answer) else "refused"
-        found |= {item: ", ".join(sorted(_words(answer, item))) for item in _CORS if item in answer.headers}
-    if answer.status in (200, 206) and question.method in ("GET", "HEAD"):
-        found |= kept.kept(answer.headers)
-        found |= {item: answer.headers[item] for item in ("Content-Length", "Content-Range") if item in answer.headers}
+        found["CORS"] = "allowed" if _browser_may(question, status, headers) else "refused"
+        found |= {item: ", ".join(sorted(_words(headers, item))) for item in _CORS if item in headers}
+    if status in (200, 206) and question.method in ("GET", "HEAD"):
+        found |= kept.kept(headers)
+        found |= {item: headers[item] for item in ("Content-Length", "Content-Range") if item in headers}
     return found
 
 
-def _browser_may(question: Question, answer: aiohttp.ClientResponse) -> bool:
+def _browser_may(question: Question, status: int, headers: Headers) -> bool:
     """Judge as a browser does: stores name the methods and headers of the rule, or just those asked for."""
     asked = dict(question.headers or {})
     wanted = (
@@ -130,12 +133,12 @@ def _browser_may(question: Question, answer: aiohttp.ClientResponse) -> bool:
         ("access-control-allow-methods", asked.get("Access-Control-Request-Method", "")),
         ("access-control-allow-headers", asked.get("Access-Control-Request-Headers", "")),
     )
-    fits = (not want or {"*", want.lower()} & _words(answer, item) for item, want in wanted)
-    return answer.status < 300 and all(fits)
+    fits = (not want or {"*", want.lower()} & _words(headers, item) for item, want in wanted)
+    return status < 300 and all(fits)
 
 
-def _words(answer: aiohttp.ClientResponse, item: str) -> set[str]:
-    return {word.strip().lower() for word in answer.headers.get(item, "").split(",") if word.strip()}
+def _words(headers: Headers, item: str) -> set[str]:
+    return {word.strip().lower() for word in headers.get(item, "").split(",") if word.strip()}
 
 
 def _digest(question: Question, status: int, body: bytes) -> str:
@@ -205,9 +208,9 @@ def compare(job: Job, candidates: list[tuple[Entry, Entry]], *, answers: bool) -
 
 async def _compare(job: Job, candidates: list[tuple[Entry, Entry]]) -> list[Finding]:
     found: list[Finding] = []
-    async with session(job.knobs) as http:
-        source = End(job.source, job.source_bucket, http, job.knobs)
-        target = End(job.target, job.target_bucket, http, job.knobs)
+    async with session(job.knobs) as pool:
+        source = End(job.source, job.source_bucket, pool, job.knobs)
+        target = End(job.target, job.target_bucket, pool, job.knobs)
         asked = list(questions([*await source.rules(), *await target.rules()]))
         for mine, theirs in await _chosen(source, target, candidates):
             for question in asked:

@@ -241,10 +241,10 @@ async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry) -> str
     return ""
 
 
-async def _head(store: Store, entry: Entry) -> dict[str, str]:
+async def _head(store: Store, entry: Entry) -> Mapping[str, str]:
     query, pinned = pin(entry)
     found, _ = await persist(lambda: store.read("HEAD", entry.key, query=query, headers=pinned), store)
-    return dict(found)
+    return found
 
 
 async def _bytes(source: Store | None, target: Store, mine: Entry, theirs: Entry) -> str:

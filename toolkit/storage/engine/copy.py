@@ -148,7 +148,7 @@ async def copy_small(lane: Lane, entry: Entry) -> Copied:
         send |= await tag_header(lane, entry, trust)
         done = await once(lane, entry, digest.hex(), lambda: _put(lane, entry, send, body, digest.hex()), lane.target)
     finally:
-        await lane.hold.give(held)
+        lane.hold.give(held)
     copied = Copied(done, note, TWICE if note else "")
     return copied if plain(trust, left) else await dressed(lane, copied, trust, left)
 
@@ -187,7 +187,7 @@ async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes, bytes]:
     """GET one object whole with its MD5, and check its size and, where it can be trusted, its ETag."""
     query, pinned = pin(entry)
     async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
-        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
+        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length") or entry.size))
         body = await answer.read()
     if len(body) != entry.size:
         raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read")
@@ -311,7 +311,7 @@ async def copy_large(lane: Lane, entry: Entry) -> Copied:
 async def _stream(lane: Lane, entry: Entry) -> Copied:
     query, pinned = pin(entry)
     async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
-        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length", entry.size)))
+        trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length") or entry.size))
         worn, left = await attire(lane, entry, trust)
         send = {
             **trust.send,

@@ -7,14 +7,11 @@ and :func:`as_error`, which turns it into the public error tree.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import time
 from email.utils import parsedate_to_datetime
 from typing import Literal
-
-import aiohttp
 
 from toolkit.errors import (
     AuthError,
@@ -28,6 +25,7 @@ from toolkit.errors import (
     Unreachable,
     Unsupported,
 )
+from toolkit.storage.engine.connection import Broken, NoConnection
 
 Kind = Literal[
     "retry",  # transient: try again with jitter
@@ -150,17 +148,17 @@ def skew_of(date: str) -> float:
 
 def from_exception(where: str, exc: Exception) -> Fault:
     """Judge what the transport raised."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError | ssl.SSLError):
+    if isinstance(exc, ssl.SSLError):
         return Fault("tls", where, f"TLS was refused: {exc}")
-    if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+    if isinstance(exc, NoConnection):
         return Fault("unreachable", where, f"no connection: {exc}")
-    if isinstance(exc, asyncio.TimeoutError):
+    if isinstance(exc, TimeoutError):
         return Fault("hang", where, "no byte within the read timeout")
     return Fault("retry", where, f"{type(exc).__name__}: {exc}")
 
 
 #: What a request may raise that is the network's doing, not ours.
-TRANSPORT: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ssl.SSLError)
+TRANSPORT: tuple[type[Exception], ...] = (NoConnection, Broken, TimeoutError, ssl.SSLError)
 
 
 def as_error(fault: Fault) -> RehostError:

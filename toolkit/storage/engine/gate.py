@@ -25,7 +25,8 @@ class Gate:
         self._halved = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def __aenter__(self) -> None:
+    async def enter(self) -> None:
+        """Wait for a place."""
         while self.active >= int(self.limit):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -37,9 +38,11 @@ class Gate:
                 raise
         self.active += 1
 
-    async def __aexit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Give the place back."""
         self.active -= 1
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def slow_down(self) -> None:
         """Halve the limit, at most once a second: a burst of refusals is one message."""
@@ -70,18 +73,29 @@ class Hold:
     def __init__(self, most: int) -> None:
         self._free = most
         self._most = most
-        self._changed = asyncio.Condition()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> int:
         """Wait until ``size`` bytes may be held; return how many to give back."""
         size = min(size, self._most)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= size)
+        if self._waiting or self._free < size:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn  # who wakes us has taken the bytes for us
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.give(size)
+                raise
+        else:
             self._free -= size
         return size
 
-    async def give(self, size: int) -> None:
-        """Give bytes back."""
-        async with self._changed:
-            self._free += size
-            self._changed.notify_all()
+    def give(self, size: int) -> None:
+        """Give bytes back, to whoever has waited longest."""
+        self._free += size
+        while self._waiting and self._free >= self._waiting[0][0]:
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= wanted
+                turn.set_result(None)

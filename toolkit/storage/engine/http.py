@@ -1,6 +1,6 @@
 """One store, one bucket, over HTTP: signed requests with byte-exact keys, faults judged at the border.
 
-Enters: a :class:`~toolkit.storage.model.DataPlane` and a bucket. Leaves: open responses. Raises
+Enters: a :class:`~toolkit.storage.model.DataPlane` and a bucket. Leaves: open answers. Raises
 :class:`~toolkit.storage.engine.faults.Fault` only; redirects are never followed (a store must not
 send our signature elsewhere) and nothing is decompressed (bytes are copied as they lie).
 """
@@ -11,19 +11,18 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
+from toolkit.storage.engine.connection import Answer, Body, Connection, Headers, Origin, head_of
 from toolkit.storage.engine.faults import RETRIED, TRANSPORT, Fault, from_answer, from_exception
 from toolkit.storage.engine.gate import Gate
+from toolkit.storage.engine.pool import Pool
 from toolkit.storage.model import DataPlane, Knobs
 from toolkit.storage.sign import path_of, query_of
 
 T = TypeVar("T")
-Body = bytes | AsyncIterator[bytes] | None
 _ERROR_BYTES = 64 * 1024
 _CAP = 20.0
 _BASE = 0.2
@@ -32,14 +31,15 @@ _BASE = 0.2
 class Store:
     """One bucket of one store inside a running event loop."""
 
-    def __init__(self, plane: DataPlane, bucket: str, session: aiohttp.ClientSession, gate: Gate, knobs: Knobs) -> None:
-        self._session = session
-        self._signer = plane.signer
+    def __init__(self, plane: DataPlane, bucket: str, pool: Pool, gate: Gate, knobs: Knobs) -> None:
+        self.pool = pool
+        self.signer = plane.signer
         parts = urlsplit(plane.endpoint)
         virtual = plane.addressing == "virtual"
-        self._host = f"{bucket}.{parts.netloc}" if virtual else parts.netloc
+        self.host = f"{bucket}.{parts.netloc}" if virtual else parts.netloc
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.origin = Origin(parts.scheme, f"{bucket}.{parts.hostname}" if virtual else parts.hostname or "", port)
         self._root = "" if virtual else "/" + path_of(bucket.encode())
-        self._base = f"{parts.scheme}://{self._host}"
         self.view = plane.view
         self.where = where(plane, bucket)
         self._renew = plane.renew
@@ -47,8 +47,7 @@ class Store:
         self.gate = gate
         self.knobs = knobs
 
-    @asynccontextmanager
-    async def call(
+    def call(
         self,
         method: str,
         key: bytes = b"",
@@ -56,33 +55,23 @@ class Store:
         query: Iterable[tuple[str, str | bytes]] = (),
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request and yield the open response of a 2xx answer."""
+    ) -> Call:
+        """Return a context: entering it sends one request and gives the open 2xx answer."""
         # A bucket is addressed as /bucket or /; a key may itself begin with a slash.
         path = f"{self._root}/{path_of(self.view.there(key))}" if key else (self._root or "/")
-        text = query_of(query)
-        url = URL(f"{self._base}{path}?{text}" if text else f"{self._base}{path}", encoded=True)
-        signed = self._signer.headers(method, self._host, path, text, headers or {})
-        try:
-            async with (
-                self.gate,
-                self._session.request(method, url, headers=signed, data=body, allow_redirects=False) as answer,
-            ):
-                if answer.status >= 300:
-                    body_of_error = await answer.content.read(_ERROR_BYTES)
-                    raise from_answer(
-                        self.where, answer.status, body_of_error, date=answer.headers.get("Date", ""), key=key
-                    )
-                self.gate.quiet()
-                yield answer
-        except Fault:
-            raise
-        except TRANSPORT as exc:
-            raise from_exception(self.where, exc) from exc
+        return Call(self, method, key, path, query_of(query) if query else "", headers or {}, body)
 
-    async def read(self, method: str, key: bytes = b"", **request: object) -> tuple[Mapping[str, str], bytes]:
+    async def read(
+        self,
+        method: str,
+        key: bytes = b"",
+        *,
+        query: Iterable[tuple[str, str | bytes]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+    ) -> tuple[Headers, bytes]:
         """Send one request and return its headers and whole body."""
-        async with self.call(method, key, **request) as answer:  # type: ignore[arg-type]
+        async with self.call(method, key, query=query, headers=headers, body=body) as answer:
             return answer.headers, await answer.read()
 
     async def renew(self) -> bool:
@@ -93,6 +82,69 @@ class Store:
 def where(plane: DataPlane, bucket: str) -> str:
     """Return how faults and messages name a bucket of a store."""
     return f"{plane.label or urlsplit(plane.endpoint).netloc}/{bucket}"
+
+
+class Call:
+    """One request under way: holds a place in the gate and a connection until it is left."""
+
+    __slots__ = ("_body", "_connection", "_headers", "_key", "_method", "_path", "_query", "_store")
+
+    def __init__(
+        self, store: Store, method: str, key: bytes, path: str, query: str, headers: Mapping[str, str], body: Body
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._method = method
+        self._path = path
+        self._query = query
+        self._headers = headers
+        self._body = body
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Answer:
+        store = self._store
+        await store.gate.enter()
+        try:
+            connection = self._connection = await store.pool.take(store.origin)
+            # Signed last: the time of the signature is the time of sending.
+            answer = await connection.exchange(self._method, self._head(), self._body)
+            if answer.status >= 300:
+                error, date = await answer.read(_ERROR_BYTES), answer.headers.get("Date")
+                raise from_answer(store.where, answer.status, error, date=date, key=self._key)  # noqa: TRY301
+            store.gate.quiet()
+        except TRANSPORT as exc:
+            self._leave()
+            raise from_exception(store.where, exc) from exc
+        except BaseException:
+            self._leave()
+            raise
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._leave()
+        if isinstance(exc, TRANSPORT):
+            raise from_exception(self._store.where, exc) from exc
+
+    def _leave(self) -> None:
+        if self._connection is not None:
+            self._store.pool.give(self._connection)
+            self._connection = None
+        self._store.gate.leave()
+
+    def _head(self) -> bytes:
+        store, body = self._store, self._body
+        signed = store.signer.headers(self._method, store.host, self._path, self._query, self._headers)
+        if isinstance(body, bytes):
+            signed["Content-Length"] = str(len(body))
+        elif body is None and self._method in ("PUT", "POST"):
+            signed["Content-Length"] = "0"
+        target = f"{self._path}?{self._query}" if self._query else self._path
+        try:
+            return head_of(self._method, target, signed)
+        except ValueError as exc:
+            raise Fault("refused", store.where, str(exc)) from exc
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:
@@ -123,17 +175,10 @@ async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:
 
 
 @asynccontextmanager
-async def session(knobs: Knobs) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the HTTP session that both stores of a job share."""
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=knobs.read_timeout)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        auto_decompress=False,
-        headers={"Accept-Encoding": "identity"},
-        skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-    ) as opened:
-        yield opened
+async def session(knobs: Knobs) -> AsyncIterator[Pool]:
+    """Open the connections that both stores of a job share."""
+    pool = Pool(knobs.read_timeout)
+    try:
+        yield pool
+    finally:
+        pool.close()

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
+from toolkit.storage.engine.connection import Headers
 from toolkit.storage.engine.copy import (
     Copied,
     Lane,
@@ -75,7 +76,7 @@ async def _in_parts(lane: Lane, entry: Entry, trust: Trust) -> Copied:
 async def _head(store: Store, entry: Entry) -> Trust:
     query, pinned = pin(entry)
     headers, _ = await store.read("HEAD", entry.key, query=query, headers=pinned)
-    return judge(entry, store, headers, int(headers.get("Content-Length", entry.size)))
+    return judge(entry, store, headers, int(headers.get("Content-Length") or entry.size))
 
 
 async def _part_size(store: Store, entry: Entry, number: int, count: int) -> int:
@@ -272,7 +273,7 @@ async def _one_part(lane: Lane, entry: Entry, upload: str, number: int, span: Sp
             send = {"Content-MD5": content_md5(digest.digest())}
             headers, _ = await lane.target.read("PUT", entry.key, query=query, headers=send, body=body)
         finally:
-            await lane.hold.give(held)
+            lane.hold.give(held)
         seen = digest.hexdigest()
     else:
         stream = Stream(_read(lane, entry, span), size, "", lane.source.where)
@@ -323,7 +324,7 @@ async def _complete(lane: Lane, entry: Entry, upload: str, digests: list[bytes])
             if fault.code_name != "NoSuchUpload":
                 raise
             # A lost answer may have completed it: the object itself tells.
-            headers, answer = {}, b""
+            headers, answer = Headers(), b""
         if b"<Error>" in answer:  # a 200 whose body is an error
             raise Fault("retry", lane.target.where, f"{shown(entry.key)}: completing the upload failed")
         etag, version = _joined_etag(answer), headers.get("x-amz-version-id", "")
