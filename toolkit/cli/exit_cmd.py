@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from toolkit import site as sites
-from toolkit.cli.common import AsJson, Folder, SiteFile, out, printable
+from toolkit.cli.common import AsJson, Folder, RunFolder, SiteFile, out, printable
 from toolkit.errors import UsageError
-from toolkit.exitplan import catalogue, judge, money, record, rules, tables, text, view
+from toolkit.exitplan import catalogue, change, judge, money, observe, record, rules, tables, text, view
+from toolkit.exitplan.catalogue import Item
 from toolkit.exitplan.judge import Checklist
-from toolkit.exitplan.record import Record
+from toolkit.exitplan.record import Evidence, Record
 from toolkit.exitplan.view import View
+from toolkit.journal import Journal
+from toolkit.runs import Run, open_run
 from toolkit.site import Site
 
 app = typer.Typer(help="Plan an exit: could we leave, and in time?", no_args_is_help=True)
@@ -36,6 +39,11 @@ Notice = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the simulation.", show_default=False)]
 FailOn = Annotated[str, typer.Option("--fail-on", help="Least severity that shuts the gate: blocker, major or minor.")]
+
+
+Observe = Annotated[
+    bool, typer.Option("--observe", help="First look at the live systems and write what is seen into the record.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,14 @@ def check(
     as_of: AsOf = None,
     notice: Notice = None,
     fail_on: FailOn = "minor",
+    observe_first: Observe = False,
+    run: RunFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge every item of the checklist; exit 1 while one is open. Reads files only, asks no network."""
+    """Judge every item of the checklist; exit 1 while one is open. Reads files only, unless --observe."""
     opened = open_plan(folder, site, state, as_of, notice)
+    if observe_first:
+        opened = observed(opened, run, as_of, notice)
     if fail_on not in ("blocker", "major", "minor"):
         raise UsageError(f"--fail-on {fail_on} means nothing", "say blocker, major or minor")
     found = judged(opened)
@@ -114,6 +126,131 @@ def deadline(
     out(document, as_json=as_json, text=printable("\n".join(lines)))
 
 
+@app.command()
+def init(
+    folder: Folder = None,
+    site: SiteFile = None,
+    state: StateFile = None,
+    profile: Annotated[str, typer.Option("--profile", help="small (the short list) or regulated (all).")] = "regulated",
+    as_json: AsJson = False,
+) -> None:
+    """Write the first exit.yaml from the site: what can be found out is filled in, everything else is open."""
+    if profile not in record.PROFILES:
+        raise UsageError(f"--profile {profile} means nothing", f"say {' or '.join(record.PROFILES)}")
+    definition = sites.load(folder or site or Path("site.yaml"))
+    place = state or definition.path.parent / record.NAME
+    looker = _looker(datetime.datetime.now(datetime.UTC), as_json=as_json)
+    document = change.start(place, definition, profile, observe.inventory(definition, looker))
+    lines = [
+        f"Wrote {place}: {len(document['vendors'])} vendors, {len(document['observed'])} observations.",
+        "Fill in `owners:` and `deadline:`, then: `rehost exit check`.",
+    ]
+    out({"file": str(place), **document}, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def waive(
+    item: Annotated[str, typer.Argument(help="Id of the item, such as N2.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it can be lived with.")],
+    approver: Annotated[list[str], typer.Option("--approver", help="Who agrees; not its owner. Repeatable.")],
+    expires: Annotated[str, typer.Option("--expires", help="The day on which the waiver ends.")],
+    compensates: Annotated[str, typer.Option("--compensates", help="What makes up for it.")] = "",
+    site: SiteFile = None,
+    state: StateFile = None,
+    run: RunFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record that an item is accepted as it is, until a day. One that would not count is refused."""
+    opened = open_plan(None, site, state, None, None)
+    now = datetime.datetime.now(datetime.UTC)
+    row = change.waive(
+        opened.record,
+        _item(opened, item),
+        reason=reason,
+        approvers=approver,
+        expires=_moment(expires, "--expires"),
+        compensates=compensates,
+        now=now,
+    )
+    with Journal(_run(opened, run).journal) as journal:
+        journal.event("exit.waive", row)
+    out(row, as_json=as_json, text=f"{item} is waived until {expires}. It is in {opened.record.path}.")
+
+
+@app.command()
+def attest(
+    item: Annotated[str, typer.Argument(help="Id of the item, such as H1.")],
+    by: Annotated[str, typer.Option("--by", help="Who vouches for it.")],
+    until: Annotated[str, typer.Option("--until", help="The day until which the word holds.")],
+    file: Annotated[Path, typer.Option("--file", help="The file that shows it, beside the record or below.")],
+    says: Annotated[str, typer.Option("--says", help="What is attested, in a sentence.")] = "",
+    site: SiteFile = None,
+    state: StateFile = None,
+    run: RunFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record a person's word for an item, with the digest of the file that shows it."""
+    opened = open_plan(None, site, state, None, None)
+    now = datetime.datetime.now(datetime.UTC)
+    row = change.attest(
+        opened.record, _item(opened, item), by=by, until=_moment(until, "--until"), file=file, says=says, now=now
+    )
+    with Journal(_run(opened, run).journal) as journal:
+        journal.event("exit.attest", {"item": item, **row})
+    out(
+        {"item": item, **row},
+        as_json=as_json,
+        text=f"{item} is attested by {by} until {until} ({row['sha256'][:12]}…).",
+    )
+
+
+def observed(opened: Opened, run: Path | None, as_of: str | None, notice: str | None) -> Opened:
+    """Look at the world, write what was seen into the record, and open it again."""
+    if opened.site is None:
+        raise UsageError("without a site there is nothing to look at", "give the site, or leave out --observe")
+    if as_of is not None or opened.record.as_of is not None:
+        raise UsageError("what is observed now says nothing about another day", "leave out --as-of or --observe")
+    looker = _looker(opened.view.now)
+    found = [*observe.inventory(opened.site, looker), *observe.live(opened.site, opened.record, looker)]
+    place = run or Path(".rehost") / opened.site.name
+    if place.is_dir():
+        found += observe.past(open_run(place, opened.site.name), looker)
+    kept = change.observe(opened.record, merged(opened.record, found))
+    now = datetime.datetime.now(datetime.UTC)
+    return Opened(opened.site, kept, view.look(kept, opened.site, now, _hours(notice)))
+
+
+def _looker(now: datetime.datetime, *, as_json: bool = False) -> observe.Looker:
+    def tell(said: str) -> None:
+        if not as_json:
+            typer.echo(printable(said), err=True)
+
+    return observe.Looker(now, observe.kind_here(), tell)
+
+
+def merged(found: Record, seen: list[Evidence]) -> list[Evidence]:
+    """Leave alone what people measured and a definition cannot know: stores with figures stay."""
+    before = found.evidence.get("stores")
+    known = (
+        before is not None
+        and isinstance(before.value, dict)
+        and any(isinstance(row, dict) and row.get("bytes") is not None for row in before.value.values())
+    )
+    return [one for one in seen if not (one.name == "stores" and known)]
+
+
+def _item(opened: Opened, name: str) -> Item:
+    items = catalogue.load(_extra(opened.record), rules=tuple(rules.RULES))
+    if name not in items:
+        raise UsageError(f"there is no item {name}", f"use one of: {', '.join(items)}")
+    return items[name]
+
+
+def _run(opened: Opened, run: Path | None) -> Run:
+    name = opened.site.name if opened.site else opened.record.site
+    return open_run(run or Path(".rehost") / name, name)
+
+
 def open_plan(
     folder: Path | None,
     site: Path | None,
@@ -142,16 +279,18 @@ def open_plan(
 
 def judged(opened: Opened) -> Checklist:
     """Judge the items of the profile."""
-    base = opened.record.path.parent
-    extra = [base / str(name) for name in opened.record.doc.get("catalogues") or ()]
-    items = catalogue.load(extra, rules=tuple(rules.RULES)).values()
+    items = catalogue.load(_extra(opened.record), rules=tuple(rules.RULES)).values()
     small = opened.record.profile == "small"
     return judge.judge([item for item in items if item.small or not small], opened.view)
 
 
-def _moment(given: str) -> datetime.datetime:
+def _extra(found: Record) -> list[Path]:
+    return [found.path.parent / str(name) for name in found.doc.get("catalogues") or ()]
+
+
+def _moment(given: str, option: str = "--as-of") -> datetime.datetime:
     if not tables.checked(given, tables.moment):
-        raise UsageError(f"--as-of {given} is no time", "write it like 2021-01-10 or 2021-01-10T02:53Z")
+        raise UsageError(f"{option} {given} is no time", "write it like 2021-01-10 or 2021-01-10T02:53Z")
     return tables.moment(given)
 
 

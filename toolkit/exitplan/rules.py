@@ -112,7 +112,7 @@ def registrar(view: View) -> Outcome:
     if seen is None:
         return unknown("registrar was never observed")
     name = seen.value.get("vendor")
-    hosts = [one.name for one in view.vendors.values() if one.side != "new" and one.kind == "hosting"]
+    hosts = [one.name for one in view.current() if one.kind == "hosting"]
     if not name or (not hosts and seen.value.get("hosts_nothing") is None):
         return unknown("registrar.vendor, or which vendor hosts the site, is not known")
     over = vendors.above(str(name), view.vendors)
@@ -167,7 +167,7 @@ def status_page(view: View) -> Outcome:
     if not seen.value.get("network"):
         return unknown("status_page.network is not known")
     shared = set(vendors.above(str(seen.value["network"]), view.vendors))
-    hosts = {one.name for one in view.vendors.values() if one.kind == "hosting"}
+    hosts = {one.name for one in view.current() if one.kind == "hosting"}
     if common := sorted(shared & hosts):
         return failed(f"the status page lives at {common[0]}, as the site does", seen.at, seen.kind)
     good = {

@@ -19,9 +19,7 @@ def vendor_files(view: View) -> Outcome:
     kinds = {one.kind for one in view.vendors.values()} | set(view.vendors)
     if missing := [name for name in named if name not in kinds and not _covered(name, view)]:
         return failed(f"no fact file for {', '.join(missing)}")
-    # Before the move we leave the old side; once it is done, the next exit is from the new one.
-    leaving = ("new", "both") if view.record.phase == "after" else ("old", "both")
-    old = [one for one in view.vendors.values() if one.side in leaving]
+    old = view.current()
     at = _oldest(old, vendors.REQUIRED)
     for one in old:
         if one.contract_until is not None and one.contract_until <= view.now:

@@ -85,6 +85,11 @@ class View:
         }
         return limits.get(name)
 
+    def current(self) -> tuple[Vendor, ...]:
+        """Return whom the next exit leaves: the old side, and once the move is done the new one."""
+        sides = ("new", "both") if self.record.phase == "after" else ("old", "both")
+        return tuple(one for one in self.vendors.values() if one.side in sides)
+
     def vendor_kinds(self) -> frozenset[str]:
         """Return the kinds of all vendors that the record or the site names."""
         return frozenset(v.kind for v in self.vendors.values()) | self.inventory.kinds.get("vendors", frozenset())
