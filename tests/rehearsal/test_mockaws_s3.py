@@ -279,6 +279,14 @@ def preflight_follows_the_rules_alone(s3: Any, bucket: str) -> None:
     assert ask("https://agora.example", "GET", "x-a") == (403, None)
 
 
+@correction
+def one_owner_everywhere(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    owner = s3.list_buckets()["Owner"]["ID"]
+    assert owner == s3.get_object_acl(Bucket=bucket, Key="k")["Owner"]["ID"]
+    assert owner == s3.get_bucket_acl(Bucket=bucket)["Owner"]["ID"]
+
+
 @pytest.fixture
 def s3(store: mockaws.Store) -> Any:
     return client(store, "s3")

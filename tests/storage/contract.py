@@ -17,7 +17,18 @@ from typing import Any
 import pytest
 from libcloud.storage.types import ContainerDoesNotExistError, ObjectDoesNotExistError
 
-from tests.storage.ends import Ends, Killed, Move, Recording, contents, fresh, histories, listed, pause_for
+from tests.storage.ends import (
+    Ends,
+    Killed,
+    Move,
+    Recording,
+    contents,
+    fresh,
+    histories,
+    identities,
+    listed,
+    pause_for,
+)
 from toolkit.families import Shard
 from toolkit.storage.engine import manifest
 from toolkit.storage.engine.digest import composite
@@ -371,6 +382,32 @@ class StorageContract:
         ]
         assert sorted(row.source_version for row in told) == sorted(old)
         assert sorted(row.target_version for row in told) == sorted(new)
+
+    def test_version_ids(self, move: Move) -> None:
+        """Kept where the target lets a loader choose them, else told by the map; never somebody else's objects."""
+        self.put(move, "null", b"before versioning")
+        self.versioning(move, "Enabled")
+        for body in (b"1", b"2"):
+            self.put(move, "a", body)
+        self.delete(move, "a")
+        self.put(move, "a", b"3")
+        self.upload(move, "parts", [5 << 20, 99])
+        self.put(move, "null", b"after")
+        move.apply()
+        here = identities(move.ends.source, move.bucket)
+        there = identities(move.ends.target, move.target_bucket)
+        kept = move.ends.target.loader is not None
+        assert (here == there) is kept
+        assert [item[:2] for item in here] == [item[:2] for item in there]
+        owner = move.ends.target.driver.ex_owner()
+        for item in listed(move.ends.target.client, "list_object_versions", "Versions", move.target_bucket):
+            assert item["Owner"]["ID"] == owner
+            grants = move.ends.target.client.get_object_acl(
+                Bucket=move.target_bucket, Key=item["Key"], VersionId=item["VersionId"]
+            )
+            assert grants["Owner"]["ID"] == owner
+            assert [grant["Grantee"]["ID"] for grant in grants["Grants"]] == [owner]
+        assert move.plan() == []
 
     def test_versions_delta(self, move: Move) -> None:
         self.versioning(move, "Enabled")

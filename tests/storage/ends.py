@@ -22,8 +22,9 @@ from toolkit.families import Progress, Shard
 from toolkit.model import Change, Finding, Resource, Tally, state
 from toolkit.secrets import Credentials, Secret
 from toolkit.storage.drivers.s3 import S3Driver
-from toolkit.storage.family import StorageFamily, Unleased
+from toolkit.storage.family import StorageFamily
 from toolkit.storage.model import Knobs
+from toolkit.storage.unleased import Unleased
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class End:
     key: str
     secret: str
     wrong: frozenset[str] = frozenset()
+    loader: tuple[str, str] | None = None  # keys of a user that may choose version ids
 
     @functools.cached_property
     def driver(self) -> S3Driver:
         keys = Credentials("keys", Secret(self.key), Secret(self.secret))
-        return S3Driver(kind=self.kind, endpoint=self.endpoint, region="us-east-1", credentials=keys)
+        loader = Credentials("keys", Secret(self.loader[0]), Secret(self.loader[1])) if self.loader else None
+        return S3Driver(kind=self.kind, endpoint=self.endpoint, region="us-east-1", credentials=keys, loader=loader)
 
     @functools.cached_property
     def client(self) -> Any:
@@ -224,6 +227,15 @@ def histories(end: End, bucket: str) -> dict[str, list[tuple[bool, bool, bytes]]
             body = client.get_object(Bucket=bucket, Key=key, VersionId=told["VersionId"])["Body"].read()
         found.setdefault(key, []).append((marker, told["VersionId"] == "null", body))
     return found
+
+
+def identities(end: End, bucket: str) -> list[tuple[str, bool, str]]:
+    """Return key, is it a delete marker, version id, of everything in a bucket, sorted."""
+    return sorted(
+        (item["Key"], what == "DeleteMarkers", item["VersionId"])
+        for what in ("Versions", "DeleteMarkers")
+        for item in listed(end.client, "list_object_versions", what, bucket)
+    )
 
 
 def pause_for(end: End) -> float:

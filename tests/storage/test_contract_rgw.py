@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from tests.storage.contract import StorageContract
@@ -11,11 +14,12 @@ pytestmark = pytest.mark.lab
 
 
 class TestMockToCeph(StorageContract):
-    """AWS (mocked) to Ceph."""
+    """AWS (mocked) to Ceph, with a loader that keeps version ids."""
 
     @pytest.fixture
     def ends(self, mocked: Ends, rgw: End) -> Ends:
-        return Ends(mocked.source, rgw)
+        system = (os.environ["REHOST_LAB_S3_SYSTEM_KEY"], os.environ["REHOST_LAB_S3_SYSTEM_SECRET"])
+        return Ends(mocked.source, replace(rgw, loader=system))
 
 
 class TestCephToMock(StorageContract):

@@ -37,9 +37,11 @@ from toolkit.storage import assess as verdicts
 from toolkit.storage import dependence as traces
 from toolkit.storage import live, names, planning, terms, view
 from toolkit.storage.engine import check, gather, preflight, purge, took, work
+from toolkit.storage.identity.map import IdentityMap
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
+from toolkit.storage.unleased import Unleased
 from toolkit.tiers import parse
 
 _AT_ONCE = 8
@@ -68,6 +70,7 @@ class StorageFamily:
         source_hosts: tuple[str, ...] = (),
         target_addresses: tuple[str, ...] = (),
         knobs: Knobs | None = None,
+        people: IdentityMap | None = None,
     ) -> None:
         self._source = source
         self._target = target
@@ -75,6 +78,7 @@ class StorageFamily:
         self._tick = tick
         self._hosts = Hosts(source_hosts, target_addresses)
         self._knobs = knobs or Knobs()
+        self._people = people or IdentityMap()
         self._paces: dict[str, work.Pace] = {}
         self._done: dict[str, int] = {}
         self._size: dict[str, int] = {}
@@ -148,7 +152,16 @@ class StorageFamily:
         yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
         body = {"bucket": name, "versions": versioning != "off"}
         kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "live", "wave") if key in facts}
+        kept["dress"] = self._dress(resource)
         yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)
+
+    def _dress(self, bucket: Resource) -> dict[str, Json]:
+        """Decide how the objects of a bucket are dressed at the target."""
+        name = names.source_name(bucket)
+        there = self._source is not None and self._source.ex_exists(name)
+        config = self._source.ex_read_bucket(name) if there and self._source is not None else {}
+        sides = (terms.side(self._source), terms.side(self._target))
+        return terms.decide(bucket, config, *sides, classes={}, people=self._people)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
         """Yield every name under which a bucket, or the old service, was reached."""
@@ -358,24 +371,6 @@ class StorageFamily:
             terms=terms.of(want),
             loader=target.ex_loader_plane() if want.body["versions"] else None,
         )
-
-
-class Unleased:
-    """A lease nobody else can take: for work that is not shared and not resumed."""
-
-    def __init__(self, shard: Shard) -> None:
-        self.shard = shard
-        self.cursor = shard.start
-        self.exceptions: list[Finding] = []
-
-    def commit(self, cursor: int, *, done: int, size: int, exceptions: list[Finding]) -> None:
-        """Move the cursor."""
-        del done, size
-        self.cursor = cursor
-        self.exceptions += exceptions
-
-    def heartbeat(self) -> None:
-        """Nothing to renew."""
 
 
 def _purge(job: work.Job, slug: str) -> None:

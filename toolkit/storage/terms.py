@@ -2,7 +2,7 @@
 
 Enters: a bucket of the site, its configuration at the source, who is who at the target. Leaves: ``dress`` in the
 facts of ``storage/objects/<slug>``, and :class:`~toolkit.storage.engine.dress.Terms` made of it for the engine.
-Does no input or output.
+Only :func:`side` asks a store anything.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from toolkit.model import Json, Resource
 from toolkit.storage.engine.dress import SHARED_GROUPS, Terms
 from toolkit.storage.identity.map import IdentityMap
+from toolkit.storage.protocol import Driver
 
 _CANONICAL = re.compile(r"[0-9a-f]{64}")  # how AWS writes the canonical id of an account
 
@@ -25,6 +26,11 @@ class Side:
     kind: str
     owner: str = ""
     abilities: frozenset[str] = frozenset()
+
+
+def side(driver: Driver | None) -> Side:
+    """Ask a store who we are there."""
+    return Side("none") if driver is None else Side(driver.kind, driver.ex_owner(), driver.ex_capabilities())
 
 
 def decide(

@@ -71,7 +71,7 @@ class Lane:
 
         Ceph takes ``rgwx-version-id`` from system users; ``rgwx-uid`` leaves the object to the bucket's owner.
         """
-        if self.loader is None or entry.version in ("", "null") or self.place < 0:
+        if self.loader is None or not self.terms.owner or entry.version in ("", "null") or self.place < 0:
             return self.target, []
         return self.loader, [("rgwx-version-id", entry.version), ("rgwx-uid", self.terms.owner)]
 
