@@ -16,7 +16,8 @@ from toolkit.apply import Announce, Applied, apply, fill_resource, silent
 from toolkit.errors import ApplyError, Conflict, CutoverError, Refused, VerifyError
 from toolkit.families import Family
 from toolkit.journal import Journal
-from toolkit.model import Change, Phase, Plan, State, state
+from toolkit.model import Phase, Plan, State, state
+from toolkit.plan import after_the_gate
 from toolkit.verify import Verified, verify
 
 #: Families whose data must be equal before a name may move.
@@ -40,7 +41,7 @@ def cutover(
     if checked.tallies or checked.findings or early == GATE:  # a site of data alone has nothing to gate yet
         check(checked, phase)
     try:
-        first = apply(plan, families, journal, phase=phase, announce=announce, until=points_names)
+        first = apply(plan, families, journal, phase=phase, announce=announce, until=after_the_gate)
         if first.made or early != GATE:
             checked = verify(wanted, families, only=GATE)
             check(checked, phase)
@@ -77,11 +78,6 @@ def in_order(phase: Phase, journal: Journal) -> None:
             f"cut-over {phase} comes after cut-over {before}, which is not done",
             f"run `rehost cutover {before}` first: it freezes writing and moves the last differences",
         )
-
-
-def points_names(change: Change) -> bool:
-    """Say whether a change moves a name: those come last, after the data is proven."""
-    return change.family == "dns"
 
 
 def desired_now(plan: Plan, journal: Journal) -> State:

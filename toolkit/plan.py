@@ -107,7 +107,18 @@ def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: R
     changes = [
         replace(change, needs=(*change.needs, *freezes)) if change.family == "storage" else change for change in changes
     ]
+    # What could remove data (an expiry rule) is written only after everything else is there and verified.
+    data = tuple(change.id for change in changes if not after_the_gate(change))
+    changes = [
+        replace(change, needs=(*change.needs, *data)) if after_the_gate(change) and change.family != "dns" else change
+        for change in changes
+    ]
     return Plan(run.site, run.id, now(), ordered(changes), first.verdicts, first.notices, first.desired, first.inputs)
+
+
+def after_the_gate(change: Change) -> bool:
+    """Say whether a change of a later phase waits until the data is proven: names, and bucket configuration."""
+    return change.family == "dns" or change.address.split("/")[1] == "config"
 
 
 def desired(

@@ -33,6 +33,7 @@ from toolkit.secrets import Credentials, Secret, credentials
 from toolkit.site import Provider, Site
 from toolkit.site_check import loopback
 from toolkit.storage import names
+from toolkit.storage.config.scene import Maps
 from toolkit.storage.copying import CopyFamily
 from toolkit.storage.drivers.iam import Iam
 from toolkit.storage.drivers.rgw_users import RgwUsers
@@ -40,7 +41,7 @@ from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.drivers.trial import S3Trial
 from toolkit.storage.family import StorageFamily
 from toolkit.storage.identity.family import Identities, Surroundings
-from toolkit.storage.identity.map import IDENTITY
+from toolkit.storage.identity.map import IDENTITY, IdentityMap, identity_map
 from toolkit.storage.identity.protocol import Directory
 from toolkit.storage.joined import StorageParts
 from toolkit.storage.model import Knobs
@@ -255,7 +256,15 @@ def _buckets(ends: Ends) -> Family:
         tick=ends.tick,
         source_hosts=reach.hosts(ends.old),
         target_addresses=_addresses(ends.new),
+        maps=_maps(ends),
     )
+
+
+def _maps(ends: Ends) -> Maps:
+    """Return what the site says about names of the old side: who is who, which topic and class is which."""
+    told = ends.new.extra if ends.new else {}
+    people = identity_map(ends.site.resources().values()) if ends.site else IdentityMap()
+    return Maps(people, dict(told.get("topics") or {}), dict(told.get("storage_classes") or {}))
 
 
 def _dns(ends: Ends) -> Family:

@@ -21,6 +21,7 @@ from botocore.config import Config
 from toolkit.families import Progress, Shard
 from toolkit.model import Change, Finding, Resource, Tally, state
 from toolkit.secrets import Credentials, Secret
+from toolkit.storage.config.scene import Maps
 from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.family import StorageFamily
 from toolkit.storage.model import Knobs
@@ -89,6 +90,7 @@ class Move:
     knobs: Knobs = field(default_factory=lambda: Knobs(in_flight=8, attempts=3))
     ticks: list[Progress] = field(default_factory=list)
     exceptions: list[Finding] = field(default_factory=list)
+    maps: Maps = field(default_factory=Maps)
 
     @property
     def family(self) -> StorageFamily:
@@ -98,6 +100,7 @@ class Move:
             workspace=self.run,
             tick=self.ticks.append,
             knobs=self.knobs,
+            maps=self.maps,
         )
 
     @property

@@ -204,7 +204,8 @@ def test_an_honest_copy_behaves_alike(move: Move) -> None:
 
 
 def questions_of(findings: list[Finding]) -> set[tuple[str, str]]:
-    return {tuple(finding.feature.split(":", 1)) for finding in findings}  # type: ignore[misc]
+    told = [finding for finding in findings if "/config/" not in finding.address]
+    return {tuple(finding.feature.split(":", 1)) for finding in told}  # type: ignore[misc]
 
 
 def test_an_acl_that_was_closed_or_opened_is_found(move: Move) -> None:

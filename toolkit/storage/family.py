@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from toolkit.errors import AuthError, Conflict, NotFound, Unsupported
+from toolkit.errors import AuthError, Unsupported
 from toolkit.families import Lease, OldSide, Progress, Shard
 from toolkit.model import (
     Abilities,
@@ -34,25 +34,19 @@ from toolkit.model import (
 )
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
+from toolkit.storage import buckets, live, measured, names, planning, settings, terms, view
 from toolkit.storage import dependence as traces
-from toolkit.storage import live, names, planning, terms, view
-from toolkit.storage.engine import check, gather, preflight, purge, took, work
-from toolkit.storage.identity.map import IdentityMap
+from toolkit.storage.config.scene import Maps, Scene
+from toolkit.storage.engine import check, gather, preflight, took, work
+from toolkit.storage.engine import purge as purging
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
 from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
+from toolkit.storage.settings import CONFIG
 from toolkit.storage.unleased import Unleased
 from toolkit.tiers import parse
 
 _AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """What names stood for the old store, and what they become."""
-
-    source: tuple[str, ...] = ()  # host names or addresses of the old endpoint
-    target: tuple[str, ...] = ()  # addresses of the new store
 
 
 class StorageFamily:
@@ -70,15 +64,17 @@ class StorageFamily:
         source_hosts: tuple[str, ...] = (),
         target_addresses: tuple[str, ...] = (),
         knobs: Knobs | None = None,
-        people: IdentityMap | None = None,
+        maps: Maps | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._run = workspace
         self._tick = tick
-        self._hosts = Hosts(source_hosts, target_addresses)
+        self._hosts = names.Hosts(source_hosts, target_addresses)
         self._knobs = knobs or Knobs()
-        self._people = people or IdentityMap()
+        self._maps = maps or Maps()
+        self._names: set[str] = set()
+        self._configs: dict[str, dict[str, Json]] = {}
         self._paces: dict[str, work.Pace] = {}
         self._done: dict[str, int] = {}
         self._size: dict[str, int] = {}
@@ -104,6 +100,8 @@ class StorageFamily:
                 name = str(resource.body["name"])
                 if driver.ex_exists(name):
                     yield self._bucket(driver, addr, name, {}, config=False)
+            elif addr.startswith(CONFIG):
+                yield settings.read(driver, resource)
             elif addr.startswith(OBJECTS) and driver.ex_exists(str(resource.body["bucket"])):
                 yield Resource(addr, dict(resource.body), resource.provider, str(resource.body["bucket"]))
 
@@ -119,27 +117,42 @@ class StorageFamily:
             return NotSeen(addr, exc.text)
 
     def probe(self, side: Side) -> Abilities:
-        """Return what a side is assumed to do, by its kind."""
+        """Return what a side does: as measured by ``assess --probe``, else as assumed by its kind."""
         driver = self._source if side == "source" else self._target
         if driver is None:
             return Abilities("none")
-        return Abilities(driver.kind, frozenset(), driver.ex_capabilities())
+        return measured.known(driver, self._run) if side == "target" else measured.assumed(driver)
+
+    def measure(self) -> Abilities:
+        """Ask the target what it does, in one scratch bucket that is removed afterwards; remembered for the run."""
+        return measured.measure(self._to(), self._run)
 
     def assess(self, resource: Resource, abilities: Abilities) -> Iterator[Verdict]:
         """Judge every feature of a bucket as it is now, whatever site.yaml remembers of it."""
         if resource.address.startswith(BUCKET):
             seen = self._look(resource)
-            yield from verdicts.assess(seen, self._source.kind if self._source else "*", abilities)
+            scene = self._scene(resource, seen.facts.get("config") or {}, abilities)
+            yield from verdicts.assess(seen, scene, tuple(buckets.judged(self._target, scene, self._names)))
 
     def _look(self, resource: Resource) -> Resource:
         name = str(resource.body["name"])
         if self._source is None or not self._source.ex_exists(name):
             return resource
-        facts = {"config": self._source.ex_read_bucket(name), "versioning": self._source.ex_versioning(name)}
+        facts = {"config": self._config(name), "versioning": self._source.ex_versioning(name)}
         return replace(resource, facts={**resource.facts, **facts})
 
+    def _config(self, name: str) -> dict[str, Json]:
+        """Return the configuration of a bucket at the source: asked once, a verdict and its plan see the same."""
+        if name not in self._configs and self._source is not None:
+            self._configs[name] = self._source.ex_read_bucket(name) if self._source.ex_exists(name) else {}
+        return self._configs.get(name, {})
+
+    def _scene(self, resource: Resource, config: Mapping[str, Json], abilities: Abilities | None = None) -> Scene:
+        can = abilities or self.probe("target")
+        return settings.scene(resource, config, can, self._source, self._target, self._maps)
+
     def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
-        """Yield the bucket as it must be at the target, and its content as a resource of its own."""
+        """Yield the bucket as it must be at the target, its content and its configuration as resources of their own."""
         del moved  # no bucket body names another resource yet
         if not resource.address.startswith(BUCKET):
             yield resource
@@ -148,20 +161,23 @@ class StorageFamily:
         versioning = str(resource.body.get("versioning", "off"))
         if self._target is not None and "versioning" not in self._target.ex_capabilities():
             versioning = "off"
-        facts = {**resource.facts, "source": str(resource.body["name"])}
-        yield replace(resource, body={"name": name, "versioning": versioning}, facts=facts)
+        facts = {**resource.facts, "source": str(resource.body["name"]), "configured": self._source is not None}
+        scene = self._scene(resource, self._config(names.source_name(resource)))
+        wanted: dict[str, Json] = {"name": name, "versioning": versioning}
+        if "object-lock" in scene.config and scene.target.can("object-lock"):
+            wanted |= {"versioning": "enabled", "object_lock": True}
+        yield replace(resource, body=wanted, facts=facts)
         body = {"bucket": name, "versions": versioning != "off"}
         kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "live", "wave") if key in facts}
         kept["dress"] = self._dress(resource)
         yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)
+        yield from settings.resources(resource, scene)
 
     def _dress(self, bucket: Resource) -> dict[str, Json]:
         """Decide how the objects of a bucket are dressed at the target."""
-        name = names.source_name(bucket)
-        there = self._source is not None and self._source.ex_exists(name)
-        config = self._source.ex_read_bucket(name) if there and self._source is not None else {}
+        config = self._config(names.source_name(bucket))
         sides = (terms.side(self._source), terms.side(self._target))
-        return terms.decide(bucket, config, *sides, classes={}, people=self._people)
+        return terms.decide(bucket, config, *sides, classes=self._maps.classes, people=self._maps.people)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
         """Yield every name under which a bucket, or the old service, was reached."""
@@ -187,7 +203,7 @@ class StorageFamily:
 
     def diff(self, desired: State, existing: State) -> Iterator[Change]:
         """Yield what makes the target hold the desired buckets and all they contain."""
-        yield from planning.changes(desired, existing, self._count)
+        yield from settings.arranged(desired, existing, planning.changes(desired, existing, self._count))
 
     def _count(self, want: Resource, exists: bool) -> Mapping[Round, gather.Figures]:
         figures = {lane: gather.Figures() for lane in ROUNDS}
@@ -197,15 +213,18 @@ class StorageFamily:
         return figures
 
     def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:
-        """Yield the final delta: what was written at the source since the last pass."""
+        """Yield the final delta, and the configuration that waits for a clean verify."""
         if phase == "traffic":
             yield from planning.final_deltas(desired)
+            yield from settings.cutover(desired)
 
     # -- doing -----------------------------------------------------------------------------------
 
     def observe(self, change: Change) -> Seen:
         """Look at the target: for a copy, both listings are compared once more."""
         target, want = self._to(), _after(change)
+        if change.address.startswith(CONFIG):
+            return settings.observe(target, change)
         if change.address.startswith(BUCKET):
             name = str(want.body["name"])
             if not target.ex_exists(name):
@@ -242,10 +261,13 @@ class StorageFamily:
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]:
         """Create or configure a bucket, or copy one shard (without a lease: all of them)."""
         target, want = self._to(), _after(change)
+        if change.address.startswith(CONFIG):
+            settings.do(target, change, self._run)
+            return {}
         if change.address.startswith(BUCKET):
             name, versioning = str(want.body["name"]), want.body["versioning"]
             if change.action == "create":
-                target.ex_create_bucket(name)
+                target.ex_create_bucket(name, object_lock=bool(want.body.get("object_lock")))
             if versioning != "off" and target.ex_versioning(name) != versioning:
                 target.ex_versioning(name, versioning)
             return {}
@@ -287,15 +309,18 @@ class StorageFamily:
     def undo(self, change: Change, *, purge: bool) -> None:
         """Restore what was before. Data stays unless ``purge``, and even then only ours goes."""
         target, want = self._to(), _after(change)
+        if change.address.startswith(CONFIG):
+            settings.undo(target, change, self._run)
+            return
         if change.address.startswith(OBJECTS):
             if purge and target.ex_exists(str(want.body["bucket"])):
-                _purge(self._job(want), slug(change.address))
+                purging.purge(self._job(want), slug(change.address))
             return
         name = str(want.body["name"])
         if not target.ex_exists(name):
             return
         if change.action == "create" and purge:
-            _delete_if_empty(target, name)
+            buckets.delete_if_empty(target, name)
         elif change.action == "update" and change.before is not None:
             before = change.before.body["versioning"]
             target.ex_versioning(name, "enabled" if before == "enabled" else "suspended")
@@ -313,8 +338,13 @@ class StorageFamily:
         target = self._to()
         for addr, want in desired.items():
             if addr.startswith(BUCKET):
-                yield from self._verify_bucket(target, want)
+                yield from buckets.verify(target, want)
+                if self._source is not None:
+                    config = self._source.ex_read_bucket(names.source_name(want))
+                    yield from settings.drift(want, self._scene(want, config), desired)
                 yield Tally(addr, 0, 0)
+            elif addr.startswith(CONFIG):
+                yield from settings.verify(target, want, self._run)
             elif addr.startswith(OBJECTS):
                 if target.ex_exists(str(want.body["bucket"])):
                     job = self._job(want)
@@ -325,16 +355,6 @@ class StorageFamily:
                         addr, "bucket", "missing", "the bucket is missing at the target", "run `rehost apply`"
                     )
                     yield Tally(addr, total, 0)
-
-    def _verify_bucket(self, target: Driver, want: Resource) -> Iterator[Finding]:
-        name = str(want.body["name"])
-        if not target.ex_exists(name):
-            yield Finding(want.address, "bucket", "missing", f"{name} is missing at the target", "run `rehost apply`")
-            return
-        have, wanted = target.ex_versioning(name), want.body["versioning"]
-        if have != wanted and (have, wanted) != ("suspended", "off"):
-            text = f"versioning of {name} is {have}, wanted {wanted}"
-            yield Finding(want.address, "versioning", "different", text, "run `rehost apply`")
 
     def dependence(self, desired: State, old: OldSide) -> Iterator[Finding | Tally]:
         """Look into text objects at the target for names of the old side."""
@@ -371,19 +391,6 @@ class StorageFamily:
             terms=terms.of(want),
             loader=target.ex_loader_plane() if want.body["versions"] else None,
         )
-
-
-def _purge(job: work.Job, slug: str) -> None:
-    purge.purge(job, slug)
-
-
-def _delete_if_empty(target: Driver, name: str) -> None:
-    try:
-        target.delete_container(target.get_container(name))
-    except Conflict:
-        return  # somebody else's objects are in it: it is not ours alone
-    except NotFound:
-        return
 
 
 def _after(change: Change) -> Resource:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.model import Endpoint, Resource
 
 _OTHER = re.compile(r"[^a-z0-9.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What names stood for the old store, and what they become."""
+
+    source: tuple[str, ...] = ()  # host names or addresses of the old endpoint
+    target: tuple[str, ...] = ()  # addresses of the new store
 
 
 def slugs(names: Iterable[str]) -> Iterator[tuple[str, str]]:

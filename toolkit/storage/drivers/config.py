@@ -1,18 +1,22 @@
-"""What is configured at a bucket beside its objects, read item by item; defaults are told apart.
+"""What is configured at a bucket beside its objects, item by item: read, and written with a read-back.
 
-Enters: a boto3 client and a bucket. Leaves: ``{item: value}`` for every item that is there and is
-not the provider's default, plus ``not_seen`` for those that may not be read. Nothing is written.
+Enters: a boto3 client and a bucket. Leaves: ``{item: value}`` for every item that is set, in the normal
+form of :mod:`toolkit.storage.config.normal`, plus ``not_seen`` for those that may not be read.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
+from toolkit.model import Json, canonical
+from toolkit.storage.config.normal import effect, lifecycle_rule, normal
 from toolkit.storage.drivers.border import border, code_of
 
 _SAMPLE = 10
@@ -36,6 +40,86 @@ _ITEMS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+#: item → how its normal form is spelt for boto3: (method to put it, arguments; method to take it away).
+_WRITERS: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]], str]] = {
+    "policy": ("put_bucket_policy", lambda v: {"Policy": json.dumps(v)}, "delete_bucket_policy"),
+    "cors": ("put_bucket_cors", lambda v: {"CORSConfiguration": {"CORSRules": v}}, "delete_bucket_cors"),
+    "lifecycle": (
+        "put_bucket_lifecycle_configuration",
+        lambda v: {"LifecycleConfiguration": {"Rules": [lifecycle_rule(rule) for rule in v]}},
+        "delete_bucket_lifecycle",
+    ),
+    "website": ("put_bucket_website", lambda v: {"WebsiteConfiguration": v}, "delete_bucket_website"),
+    "bucket-tags": ("put_bucket_tagging", lambda v: {"Tagging": {"TagSet": v}}, "delete_bucket_tagging"),
+    "encryption": (
+        "put_bucket_encryption",
+        lambda v: {"ServerSideEncryptionConfiguration": v},
+        "delete_bucket_encryption",
+    ),
+    "ownership": (
+        "put_bucket_ownership_controls",
+        lambda v: {"OwnershipControls": v},
+        "delete_bucket_ownership_controls",
+    ),
+    "public-access-block": (
+        "put_public_access_block",
+        lambda v: {"PublicAccessBlockConfiguration": v},
+        "delete_public_access_block",
+    ),
+    "logging": ("put_bucket_logging", lambda v: {"BucketLoggingStatus": {"LoggingEnabled": v} if v else {}}, ""),
+    "notification": ("put_bucket_notification_configuration", lambda v: {"NotificationConfiguration": v or {}}, ""),
+    "object-lock": ("put_object_lock_configuration", lambda v: {"ObjectLockConfiguration": v}, ""),
+    "accelerate": (
+        "put_bucket_accelerate_configuration",
+        lambda v: {"AccelerateConfiguration": {"Status": v or "Suspended"}},
+        "",
+    ),
+}
+_TRIES = 4
+
+
+def read_one(client: Any, bucket: str, item: str) -> Json:
+    """Return one item in its normal form, ``None`` if it is not set."""
+    method, key = next((method, key) for name, method, key in _ITEMS if name == item)
+    return normal(item, _read(client, bucket, method, key))
+
+
+def write(client: Any, bucket: str, item: str, value: Json) -> None:
+    """Write one item (``None``: take it away) and read it back, again if the store lost it.
+
+    RGW 16 answers 2xx to configuration that it then does not hold when several calls meet, so each call
+    waits for its own effect. What is absent is never deleted: an RGW that does not know a subresource
+    takes ``DELETE /bucket?encryption`` for ``DELETE /bucket`` (measured on 16.2).
+    """
+    for attempt in range(_TRIES):
+        if canonical(read_one(client, bucket, item)) == canonical(effect(value)):
+            return
+        time.sleep(0.2 * attempt)
+        with border(f"{item} of {bucket}"):
+            if item == "acl":
+                client.put_bucket_acl(Bucket=bucket, **_acl(client.get_bucket_acl(Bucket=bucket)["Owner"], value))
+                continue
+            put, spelt, delete = _WRITERS[item]
+            if value is None and delete:
+                getattr(client, delete)(Bucket=bucket)
+            else:
+                getattr(client, put)(Bucket=bucket, **spelt(value))
+
+
+def _acl(owner: dict[str, Any], grants: list[list[str]] | None) -> dict[str, Any]:
+    """Spell grants for boto3, the owner's own first."""
+    told = [{"Grantee": {"Type": "CanonicalUser", "ID": owner["ID"]}, "Permission": "FULL_CONTROL"}]
+    for who, permission in grants or []:
+        kind, _, name = who.partition(":")
+        type_, key = {
+            "id": ("CanonicalUser", "ID"),
+            "uri": ("Group", "URI"),
+            "mail": ("AmazonCustomerByEmail", "EmailAddress"),
+        }[kind]
+        told.append({"Grantee": {"Type": type_, key: name}, "Permission": permission})
+    return {"AccessControlPolicy": {"Owner": {"ID": owner["ID"]}, "Grants": told}}
+
+
 def read(client: Any, bucket: str, *, unknown: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the configuration of one bucket. Items in ``unknown`` this kind of store does not have."""
     found: dict[str, Any] = {}
@@ -44,13 +128,13 @@ def read(client: Any, bucket: str, *, unknown: frozenset[str] = frozenset()) -> 
         if item in unknown:
             continue  # some stores answer an unknown question with a listing of the bucket
         try:
-            value = _read(client, bucket, method, key)
+            value = normal(item, _read(client, bucket, method, key))
         except (AuthError, Unreachable) as exc:
             if not isinstance(exc.__cause__, ClientError):
                 raise  # no answer at all: the store is away, not this item
             not_seen.append(item)
             continue
-        if value and not _is_default(item, value):
+        if value is not None:
             found[item] = value
     try:
         _sample(client, bucket, found, acls="ownership" in unknown or not _acls_are_off(client, bucket))
@@ -62,7 +146,7 @@ def read(client: Any, bucket: str, *, unknown: frozenset[str] = frozenset()) -> 
 
 
 def _acls_are_off(client: Any, bucket: str) -> bool:
-    value = _read(client, bucket, "get_bucket_ownership_controls", "OwnershipControls") or {}
+    value = read_one(client, bucket, "ownership") or {}
     return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} == {"BucketOwnerEnforced"}
 
 
@@ -91,7 +175,7 @@ def _granted(client: Any, bucket: str, key: str) -> bool | None:
     """Say whether an object grants anything beyond its owner's rights; ``None`` if it cannot be asked."""
     try:
         with border(f"ACL of an object in {bucket}"):
-            return not _is_default("acl", client.get_object_acl(Bucket=bucket, Key=key))
+            return normal("acl", client.get_object_acl(Bucket=bucket, Key=key)) is not None
     except RehostError as exc:
         if isinstance(exc.__cause__, ClientError):
             return None
@@ -117,27 +201,3 @@ def _absent(exc: ClientError) -> bool:
     """Say whether an error means "not set": 404 with a code of its own for each item."""
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return code_of(exc) != "NoSuchBucket" and status in (400, 404, 405, 501)
-
-
-def _is_default(item: str, value: Any) -> bool:
-    match item:
-        case "acl":
-            owner = value.get("Owner", {}).get("ID")
-            grants = value.get("Grants", [])
-            return all(
-                g.get("Grantee", {}).get("ID") == owner and g.get("Permission") == "FULL_CONTROL" for g in grants
-            )
-        case "encryption":
-            rules = value.get("Rules", [])
-            names = {rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") for rule in rules}
-            return names <= {"AES256"}  # what AWS does to every object since 2023
-        case "ownership":
-            return {rule.get("ObjectOwnership") for rule in value.get("Rules", [])} <= {"BucketOwnerEnforced"}
-        case "public-access-block":
-            return bool(all(value.values()))  # nothing is public; a new bucket of the target is not either
-        case "object-lock":
-            return bool(value.get("ObjectLockEnabled") != "Enabled")
-        case "accelerate":
-            return bool(value != "Enabled")
-        case _:
-            return False

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,51 +26,13 @@ from libcloud.storage.types import ContainerDoesNotExistError, ObjectDoesNotExis
 from toolkit.errors import AuthError, NotFound, Refused
 from toolkit.secrets import Credentials
 from toolkit.storage.drivers import config as bucket_config
+from toolkit.storage.drivers import probe as ability_probe
 from toolkit.storage.drivers.border import border
+from toolkit.storage.drivers.kinds import KINDS
 from toolkit.storage.drivers.renewal import Renewable
 from toolkit.storage.model import Addressing, DataPlane
 from toolkit.storage.protocol import Versioning
 from toolkit.storage.sign import Signer
-
-_COMMON = frozenset({"objects", "metadata", "multipart", "versioning", "tags"})
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How one kind of store differs. Abilities are assumptions until a probe has shown them."""
-
-    abilities: frozenset[str]
-    region: str = "us-east-1"
-    #: Configuration that this kind of store does not know.
-    unknown: frozenset[str] = frozenset()
-
-
-KINDS: Mapping[str, Kind] = {
-    "aws": Kind(
-        _COMMON
-        | {
-            "acl",
-            "conditional-put",
-            "cors",
-            "encryption",
-            "lifecycle",
-            "logging",
-            "notification",
-            "object-lock",
-            "ownership",
-            "policy",
-            "public-access-block",
-            "replication",
-            "storage-classes",
-            "website",
-        }
-    ),
-    "ceph": Kind(
-        _COMMON | {"acl", "cors", "lifecycle", "object-lock", "policy", "public-access-block", "website"},
-        unknown=frozenset({"ownership", "accelerate", "replication"}),
-    ),
-    "s3": Kind(_COMMON),
-}
 
 
 class S3Driver(StorageDriver):  # type: ignore[misc]
@@ -285,12 +246,14 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
             return False
         return True
 
-    def ex_create_bucket(self, name: str) -> None:
-        """Create a bucket; one that we already own is fine."""
+    def ex_create_bucket(self, name: str, *, object_lock: bool = False) -> None:
+        """Create a bucket; one that we already own is fine. A lock must be asked for now (RGW before 19.2.3)."""
         if self.ex_exists(name):  # asked first: CreateBucket is not idempotent everywhere
             return
         place = {} if self._endpoint or self._region == "us-east-1" else {"LocationConstraint": self._region}
         arguments: dict[str, Any] = {"CreateBucketConfiguration": place} if place else {}
+        if object_lock:
+            arguments["ObjectLockEnabledForBucket"] = True
         with border(f"create bucket {name}"):
             self._client().create_bucket(Bucket=name, **arguments)
 
@@ -311,10 +274,30 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         client = self._client(self.ex_bucket_region(name))
         return bucket_config.read(client, name, unknown=self._kind.unknown)
 
+    def ex_config(self, name: str, item: str) -> Any:
+        """Return one item of a bucket's configuration in its normal form; ``None`` if unset or unknown here."""
+        return None if item in self._kind.unknown else bucket_config.read_one(self._client(), name, item)
+
+    def ex_config_write(self, name: str, item: str, value: Any) -> None:
+        """Write one item of a bucket's configuration (``None``: take it away) and read it back."""
+        bucket_config.write(self._client(), name, item, value)
+
+    def ex_probe(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the abilities shown and those refused, in a scratch bucket that is removed afterwards."""
+        return ability_probe.probe(self._client(), self._credentials.session.get_credentials())
+
     def ex_owner(self) -> str:
         """Return who owns what these credentials create: a user on Ceph, the account's canonical id on AWS."""
         with border("list buckets"):
             return str(self._client().list_buckets().get("Owner", {}).get("ID", ""))
+
+    def ex_bucket_owner(self, name: str) -> str:
+        """Return the canonical id of a bucket's owner, empty where it may not be asked."""
+        try:
+            with border(f"owner of {name}"):
+                return str(self._client().get_bucket_acl(Bucket=name).get("Owner", {}).get("ID", ""))
+        except AuthError:
+            return ""
 
     def ex_first_key(self, name: str, prefix: str = "") -> str:
         """Return the first key of a bucket under a prefix, empty if there is none."""
