@@ -130,6 +130,12 @@ class Provider(Extensible):
     loader: _Credentials | None = Field(
         default=None, description="ceph: a --system user that may choose version ids, used for the load alone"
     )
+    topics: dict[Text, Text] | None = Field(
+        default=None, description="storage: ARN of a topic, queue or function of the old side → topic here"
+    )
+    storage_classes: dict[Text, Text] | None = Field(
+        default=None, description="storage: storage class of the old side → class here"
+    )
     access: _Access | None = Field(default=None, description="compute: how to reach created guests by ssh")
     images: dict[str, Any] | None = Field(
         default=None, description="compute: image name → disk, kernel, initrd, cmdline"

@@ -144,6 +144,7 @@ REPORT = {
     "policy/Secrets": ("degraded", "limited by policy/OnlyThroughTheEndpoint"),
     "notification/uploads": ("degraded", TOPIC),
     "lifecycle": ("converted", "2 of 3 rule(s)"),
+    "space": ("converted", "raw space"),
     "lifecycle/archive/Transitions": ("degraded", "GLACIER_IR"),
 }
 

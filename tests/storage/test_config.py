@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -608,6 +610,7 @@ def test_names(mocked: Ends, run: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for wrong in ("Upper", "under_score", "ab", "a..b", "10.0.0.1", "x" * 64, "-a-b"):
         assert judged(wrong)["name-invalid"] == "blocked", wrong
     assert not {feature for feature in judged(fresh("to")) if "name" in feature or "limit" in feature}
+    assert judged(fresh("to"))["space"] == "converted"
     plain = fresh("plain")
     mocked.target.client.create_bucket(Bucket=plain)
     assert judged(plain)["lock-too-late"] == "blocked"
@@ -618,6 +621,49 @@ def test_names(mocked: Ends, run: Path, monkeypatch: pytest.MonkeyPatch) -> None
         mocked.target.driver, "ex_data_plane", lambda region="": replace(plane, endpoint="https://s3.x")
     )
     assert judged(f"www.{fresh()}.example")["name-dots"] == "degraded"
+
+
+@pytest.mark.lab
+def test_what_an_rgw_evaluates(rgw: End) -> None:
+    """The facts about Ceph on which translations rest, asked of a real gateway without credentials."""
+    name, client = fresh("rules"), rgw.client
+    client.create_bucket(Bucket=name)
+    client.put_object(Bucket=name, Key="k", Body=b"x")
+    allow = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{name}/*"],
+    }
+
+    def answer(*said: dict[str, Any]) -> int:
+        client.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": said}))
+        try:
+            return urllib.request.urlopen(f"{rgw.endpoint}/{name}/k").status  # type: ignore[no-any-return]
+        except urllib.error.HTTPError as exc:
+            return exc.code
+
+    def deny(**condition: Any) -> dict[str, Any]:
+        return {**allow, "Effect": "Deny", "Condition": condition}
+
+    assert answer(allow) == 200
+    assert answer({**allow, "Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24"]}}}) == 403
+    # Why Bool becomes BoolIfExists: nothing is encrypted here, yet only the second one denies it.
+    assert answer(allow, deny(Bool={"aws:SecureTransport": ["false"]})) == 200
+    assert answer(allow, deny(BoolIfExists={"aws:SecureTransport": ["false"]})) == 403
+    # Why an unknown key is never sent: it opens what it should limit, and denies nobody.
+    assert answer({**allow, "Condition": {"StringEqualsIfExists": {"aws:SourceVpce": ["vpce-1"]}}}) == 200
+    assert answer(allow, deny(StringNotEquals={"aws:SourceVpce": ["vpce-1"]})) == 200
+    # Why a void public statement is left out: RestrictPublicBuckets has no effect.
+    client.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration={**t9.PAB, "BlockPublicPolicy": False, "BlockPublicAcls": False},
+    )
+    assert answer(allow) == 200
+    large = {"ID": "l", "Status": "Enabled", "Filter": {"ObjectSizeGreaterThan": 1 << 30}, "Expiration": {"Days": 1}}
+    client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [large]})
+    (stored,) = client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert normal("lifecycle", [stored]) == [{"ID": "l", "Status": "Enabled", "Filter": {}, "Expiration": {"Days": 1}}]
 
 
 @pytest.fixture

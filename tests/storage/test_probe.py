@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -13,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.storage.ends import End, Ends, Move, fresh
+from toolkit.cli.main import run as run_command
 from toolkit.rehearsal import net
 from toolkit.rehearsal.lab.info import load as lab_info
+from toolkit.storage.config.scene import Maps
 
 
 def buckets(end: End) -> set[str]:
@@ -40,6 +47,10 @@ def test_probe_measures_and_is_remembered(mocked: Ends, run: Path) -> None:
     assert {"multipart", "class:GLACIER_IR", "conditional-put", "checksum-trailers"} <= measured.have
     assert move.family.probe("target") == measured
     assert outcomes(move)["metadata"] == ("kept", False)
+    move.maps = Maps(classes={"GLACIER_IR": "COLD"})
+    move.family.measure()
+    told = json.loads((run / "abilities.json").read_text())
+    assert "class:COLD" in (*told["have"], *told["lack"])  # the classes of the site are tried too
     other = Move(Ends(mocked.target, mocked.source), run, name)
     assert other.family.probe("target").have == frozenset()  # of another store nothing was measured
 
@@ -49,6 +60,41 @@ def test_probe_leaves_nothing_behind_when_it_fails(mocked: Ends, monkeypatch: py
     monkeypatch.setattr("toolkit.storage.drivers.probe._tagged", lambda client, bucket: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         driver.ex_probe()
+    assert buckets(mocked.target) == set()
+
+
+def test_the_verb_probes_with_consent_only(
+    mocked: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = fresh()
+    mocked.source.client.create_bucket(Bucket=name)
+    lines = ["rehost: 1\nname: x\nmove: {storage: {from: old, to: new}}\nproviders:"]
+    for word, end in (("old", mocked.source), ("new", mocked.target)):
+        monkeypatch.setenv(f"{word}_key", end.key)
+        monkeypatch.setenv(f"{word}_secret", end.secret)
+        keys = f"{{key: 'env:{word}_key', secret: 'env:{word}_secret'}}"
+        lines.append(f"  {word}: {{kind: {end.kind}, endpoint: '{end.endpoint}', credentials: {keys}}}")
+    lines.append(f"buckets:\n  x: {{provider: old, name: {name}, to: {{name: {fresh('to')}}}}}\n")
+    (tmp_path / "site.yaml").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    before = signal.getsignal(signal.SIGTERM)
+
+    def rehost(*argv: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["rehost", *argv])
+        with pytest.raises(SystemExit) as left:
+            run_command()
+        return left.value.code, capsys.readouterr().out
+
+    try:
+        assert rehost("assess", "--probe")[0] == 20
+        assert rehost("assess", "--probe", "--dry-run")[0] == 0
+        assert "kept      (assumed)" in rehost("assess")[1]
+        code, told = rehost("assess", "--probe", "--yes")
+        assert (code, "(assumed)" in told, "kept     " in told) == (0, False, True)
+        assert "(assumed)" not in rehost("assess")[1]  # remembered for the run
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert buckets(mocked.target) == set()
 
 
@@ -69,8 +115,6 @@ def test_probe_of_rgw_16(mocked: Ends, rgw: End, run: Path) -> None:
 @pytest.fixture
 def small(rgw: End, tmp_path: Path) -> Iterator[End]:
     """A second gateway of the lab that takes attributes of 1,024 bytes, as some deployments do."""
-    import os
-
     info = lab_info(Path(os.environ["REHOST_LAB_INFO"]).parent)
     assert info is not None
     with net.claim() as pair:

@@ -61,5 +61,7 @@ def judged(target: Driver | None, scene: Scene, names: set[str]) -> Iterator[tup
     if name not in names and limit is not None and len(names) >= limit:
         yield "bucket-limit", f"it would be bucket {len(names) + 1:,}, {limit:,} are usual"
     names.add(name)
+    if not exists and target.kind != "aws":
+        yield "space", ""
     if "." in name and target.ex_data_plane().endpoint.startswith("https:"):
         yield "name-dots", name

@@ -125,7 +125,7 @@ class StorageFamily:
 
     def measure(self) -> Abilities:
         """Ask the target what it does, in one scratch bucket that is removed afterwards; remembered for the run."""
-        return measured.measure(self._to(), self._run)
+        return measured.measure(self._to(), self._run, self._maps.classes.values())
 
     def assess(self, resource: Resource, abilities: Abilities) -> Iterator[Verdict]:
         """Judge every feature of a bucket as it is now, whatever site.yaml remembers of it."""

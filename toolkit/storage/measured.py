@@ -6,6 +6,7 @@ it; it counts only for the store it was taken from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from toolkit.files import read_json, write_json
@@ -33,9 +34,9 @@ def known(driver: Driver, run: Path) -> Abilities:
     return Abilities(driver.kind, have, driver.ex_capabilities() - have - lack)
 
 
-def measure(driver: Driver, run: Path) -> Abilities:
-    """Measure a store now and remember the result."""
-    have, lack = driver.ex_probe()
+def measure(driver: Driver, run: Path, classes: Iterable[str] = ()) -> Abilities:
+    """Measure a store now and remember the result. ``classes``: storage classes that the site names."""
+    have, lack = driver.ex_probe(tuple(classes))
     write_json(run / _FILE, {"schema": _SCHEMA, "store": _store(driver), "have": sorted(have), "lack": sorted(lack)})
     return known(driver, run)
 

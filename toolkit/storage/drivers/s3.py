@@ -282,9 +282,9 @@ class S3Driver(StorageDriver):  # type: ignore[misc]
         """Write one item of a bucket's configuration (``None``: take it away) and read it back."""
         bucket_config.write(self._client(), name, item, value)
 
-    def ex_probe(self) -> tuple[frozenset[str], frozenset[str]]:
+    def ex_probe(self, classes: tuple[str, ...] = ()) -> tuple[frozenset[str], frozenset[str]]:
         """Return the abilities shown and those refused, in a scratch bucket that is removed afterwards."""
-        return ability_probe.probe(self._client(), self._credentials.session.get_credentials())
+        return ability_probe.probe(self._client(), self._credentials.session.get_credentials(), classes)
 
     def ex_owner(self) -> str:
         """Return who owns what these credentials create: a user on Ceph, the account's canonical id on AWS."""
