@@ -31,8 +31,9 @@ from toolkit.rehearsal import lab
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PYTEST = (sys.executable, "-m", "pytest")
-#: What building the libvirt binding needs beside the packages that the lab itself asks for.
-BUILD = ("libvirt-dev", "gcc", "libc6-dev", "pkg-config")
+#: What the tests need beside the packages that the lab itself asks for: building the libvirt binding, and the
+#: browser in which pages are looked at.
+BUILD = ("libvirt-dev", "gcc", "libc6-dev", "pkg-config", "chromium")
 #: Two tests at a time, those of one file one after another: a file shares its daemons.
 TWO = ("-n", "2", "--dist", "loadfile")
 #: More failures than this are no unsteadiness.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +15,13 @@ import typer
 from toolkit import site as sites
 from toolkit.cli.common import AsJson, Folder, RunFolder, SiteFile, out, printable
 from toolkit.errors import UsageError
-from toolkit.exitplan import catalogue, change, judge, money, observe, record, rules, tables, text, view
+from toolkit.exitplan import catalogue, change, html, judge, money, observe, record, rules, tables, text, view
+from toolkit.exitplan import export as exports
 from toolkit.exitplan.catalogue import Item
 from toolkit.exitplan.judge import Checklist
 from toolkit.exitplan.record import Evidence, Record
 from toolkit.exitplan.view import View
+from toolkit.files import write_atomic
 from toolkit.journal import Journal
 from toolkit.runs import Run, open_run
 from toolkit.site import Site
@@ -202,6 +207,42 @@ def attest(
         as_json=as_json,
         text=f"{item} is attested by {by} until {until} ({row['sha256'][:12]}…).",
     )
+
+
+@app.command()
+def export(
+    folder: Folder = None,
+    site: SiteFile = None,
+    state: StateFile = None,
+    as_of: AsOf = None,
+    notice: Notice = None,
+    what: Annotated[str, typer.Option("--as", help="checklist, or vendors (the register of DORA).")] = "checklist",
+    form: Annotated[str, typer.Option("--format", help="md, html, json, junit; for vendors: dora-csv.")] = "md",
+    target: Annotated[Path | None, typer.Option("--out", help="File to write.  [default: stdout]")] = None,
+) -> None:
+    """Write the plan for others: a page, Markdown, JSON, JUnit XML, or the register of DORA as CSV."""
+    opened = open_plan(folder, site, state, as_of, notice)
+    found, answered = judged(opened), opened.view.deadline
+    bill = money.bill(opened.record, answered, opened.view.now.date()) if answered else None
+    turns = money.turns(opened.record, answered) if answered else ()
+    forms: dict[tuple[str, str], Callable[[], str]] = {
+        ("checklist", "md"): lambda: exports.markdown(found, bill, turns),
+        ("checklist", "html"): lambda: html.render(found, bill, turns),
+        ("checklist", "json"): lambda: (
+            json.dumps(exports.document(found, bill, turns), indent=2, sort_keys=True) + "\n"
+        ),
+        ("checklist", "junit"): lambda: exports.junit(found),
+        ("vendors", "dora-csv"): lambda: exports.dora_csv(found),
+    }
+    if (what, form) not in forms:
+        known = ", ".join(f"--as {one} --format {two}" for one, two in forms)
+        raise UsageError(f"there is no --as {what} --format {form}", f"use one of: {known}")
+    written = forms[what, form]()
+    if target is None:
+        sys.stdout.write(written)
+        return
+    write_atomic(target, written.encode(), mode=0o644)
+    typer.echo(f"Wrote {target}.")
 
 
 def observed(opened: Opened, run: Path | None, as_of: str | None, notice: str | None) -> Opened:
