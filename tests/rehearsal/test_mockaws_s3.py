@@ -280,6 +280,14 @@ def preflight_follows_the_rules_alone(s3: Any, bucket: str) -> None:
 
 
 @correction
+def every_grantee_of_a_header_is_kept(s3: Any, bucket: str) -> None:
+    people = ", ".join(f'id="{letter * 64}"' for letter in "ab")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1", GrantRead=people)
+    grants = s3.get_object_acl(Bucket=bucket, Key="k")["Grants"]
+    assert [grant["Grantee"]["ID"] for grant in grants] == ["a" * 64, "b" * 64]
+
+
+@correction
 def one_owner_everywhere(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
     owner = s3.list_buckets()["Owner"]["ID"]

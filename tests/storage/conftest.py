@@ -27,6 +27,10 @@ sys.stdin.read()
 _STOCK = frozenset({"newline", "versions-xml", "versions-order", "suspended", "content-md5", "small-parts"})
 
 
+#: Users of the lab's gateway beside the one that owns the buckets: grants go to users that exist.
+OTHERS = ("rehost-system", "rehost-admin")
+
+
 def _end(store: Store, kind: str) -> End:
     return End(kind, store.endpoint, store.access_key, store.secret_key.reveal())
 
@@ -82,7 +86,9 @@ def rgw() -> End:
     endpoint = os.environ.get("REHOST_LAB_S3")
     if not endpoint:
         pytest.skip("REHOST_LAB_S3 names no RGW")
-    return End("ceph", endpoint, os.environ["REHOST_LAB_S3_KEY"], os.environ["REHOST_LAB_S3_SECRET"], wrong)
+    return End(
+        "ceph", endpoint, os.environ["REHOST_LAB_S3_KEY"], os.environ["REHOST_LAB_S3_SECRET"], wrong, None, OTHERS
+    )
 
 
 @pytest.fixture

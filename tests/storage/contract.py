@@ -6,11 +6,13 @@ boto3 alone (``tests.storage.ends``), not through the code under test.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,18 @@ from tests.storage.ends import (
     Recording,
     contents,
     fresh,
+    grants,
     histories,
     identities,
     listed,
+    locks,
     pause_for,
 )
 from toolkit.families import Shard
+from toolkit.storage.config.scene import Maps
 from toolkit.storage.engine import manifest
 from toolkit.storage.engine.digest import composite
+from toolkit.storage.identity.map import IdentityMap
 from toolkit.storage.model import Knobs
 
 KEYS = (
@@ -63,6 +69,13 @@ KEYS = (
     "new\nline",
     "k" * 1024,
 )
+
+
+ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+
+
+def md5_header(body: bytes) -> str:
+    return base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
 class StorageContract:
@@ -192,6 +205,86 @@ class StorageContract:
         assert {tag["Key"]: tag["Value"] for tag in there} == {"team": "web", "cost centre": "4+2", "empty": ""}
         assert move.ends.target.client.get_object_tagging(Bucket=move.target_bucket, Key="bare")["TagSet"] == []
         assert move.verify("meta")[0] == []
+
+    # -- T7: grants and locks ----------------------------------------------------------------------
+
+    def test_grants(self, move: Move) -> None:
+        """Public and named grants travel by the identity map; a grantee nobody knows is named, not dropped silently."""
+        source, target, client = move.ends.source, move.ends.target, move.ends.source.client
+        (friend, stranger), (becomes, _) = source.others, target.others
+        move.maps = Maps(IdentityMap(users={friend: becomes}, ids={friend: becomes}))
+        me = f'id="{client.list_buckets()["Owner"]["ID"]}"'
+        both = {"GrantRead": f'uri="{ALL_USERS}", id="{friend}"', "GrantReadACP": f'id="{friend}"'}
+        client.put_object(Bucket=move.bucket, Key="private", Body=b"x")
+        client.put_object(Bucket=move.bucket, Key="public", Body=b"x", ACL="public-read")
+        client.put_object(Bucket=move.bucket, Key="shared", Body=b"x", GrantFullControl=me, **both)
+        client.put_object(
+            Bucket=move.bucket, Key="strange", Body=b"x", GrantRead=f'id="{stranger}"', GrantFullControl=me
+        )
+        self.upload(move, "parts", [5 << 20, 10], ACL="public-read")
+        move.apply()
+        there = {key: grants(target, move.target_bucket, key) for key in contents(target, move.target_bucket)}
+        assert there == {
+            "private": set(),
+            "public": {(ALL_USERS, "READ")},
+            "shared": {(ALL_USERS, "READ"), (becomes, "READ"), (becomes, "READ_ACP")},
+            "strange": set(),
+            "parts": {(ALL_USERS, "READ")},
+        }
+        assert [(f.feature, f.verdict, f.evidence["reason"]) for f in move.exceptions] == [
+            ("strange", "degraded", "left-out")
+        ]
+        assert f"READ to {stranger}" in move.exceptions[0].text
+        assert move.verify("meta")[0] == []
+        target.client.put_object_acl(Bucket=move.target_bucket, Key="public", ACL="private")
+        target.client.put_object_acl(Bucket=move.target_bucket, Key="private", ACL="public-read")
+        assert {finding.feature for finding in move.verify("meta")[0]} == {"public", "private"}
+
+    def test_locks(self, ends: Ends, run: Path) -> None:
+        """Retention and legal hold of every version, each put on after its bytes were proven."""
+        move = Move(ends, run, fresh("lock"), to=fresh("to"))
+        for end, bucket in ((ends.source, move.bucket), (ends.target, move.target_bucket)):
+            end.client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+        retained = {"ObjectLockRetainUntilDate": until, "ContentMD5": md5_header(b"1")}
+        client = ends.source.client
+        client.put_object(Bucket=move.bucket, Key="k", Body=b"1", ObjectLockMode="GOVERNANCE", **retained)
+        client.put_object(Bucket=move.bucket, Key="k", Body=b"2")
+        retained["ContentMD5"] = md5_header(b"3")
+        client.put_object(Bucket=move.bucket, Key="k", Body=b"3", ObjectLockMode="COMPLIANCE", **retained)
+        held = client.put_object(Bucket=move.bucket, Key="held", Body=b"4")["VersionId"]
+        on = {"Status": "ON"}
+        client.put_object_legal_hold(Bucket=move.bucket, Key="held", VersionId=held, LegalHold=on)
+        move.apply()
+        assert sorted(locks(ends.target, move.target_bucket)) == sorted(locks(ends.source, move.bucket))
+        assert [lock[1] for lock in sorted(locks(ends.target, move.target_bucket))] == [
+            "GOVERNANCE",
+            "",
+            "COMPLIANCE",
+            "",
+        ]
+        assert move.exceptions == []
+        assert move.verify("meta")[0] == []
+        newest = next(iter(listed(ends.target.client, "list_object_versions", "Versions", move.target_bucket)))
+        where = {"Bucket": move.target_bucket, "Key": newest["Key"], "VersionId": newest["VersionId"]}
+        ends.target.client.put_object_legal_hold(
+            **where, LegalHold={"Status": "OFF" if newest["Key"] == "held" else "ON"}
+        )
+        assert len(move.verify("meta")[0]) == 1
+
+    def test_lock_towards_a_bucket_without(self, ends: Ends, run: Path) -> None:
+        """A lock that the target cannot keep is named for every object that had one."""
+        move = Move(ends, run, fresh("lock"), to=fresh("to"), knobs=Knobs(in_flight=2, attempts=3))
+        ends.source.client.create_bucket(Bucket=move.bucket, ObjectLockEnabledForBucket=True)
+        version = ends.source.client.put_object(Bucket=move.bucket, Key="held", Body=b"4")["VersionId"]
+        on = {"Status": "ON"}
+        ends.source.client.put_object_legal_hold(Bucket=move.bucket, Key="held", VersionId=version, LegalHold=on)
+        move.without = frozenset({"object-lock"})
+        move.apply()
+        (finding,) = move.exceptions
+        assert (finding.verdict, finding.evidence["reason"]) == ("degraded", "left-out")
+        assert "legal hold" in finding.text
+        assert contents(ends.target, move.target_bucket)["held"]["body"] == b"4"
 
     # -- T5: multipart ---------------------------------------------------------------------------
 

@@ -38,12 +38,23 @@ class End:
     secret: str
     wrong: frozenset[str] = frozenset()
     loader: tuple[str, str] | None = None  # keys of a user that may choose version ids
+    others: tuple[str, str] = ("b" * 64, "c" * 64)  # canonical ids of two other users
 
     @functools.cached_property
     def driver(self) -> S3Driver:
         keys = Credentials("keys", Secret(self.key), Secret(self.secret))
         loader = Credentials("keys", Secret(self.loader[0]), Secret(self.loader[1])) if self.loader else None
         return S3Driver(kind=self.kind, endpoint=self.endpoint, region="us-east-1", credentials=keys, loader=loader)
+
+    def without(self, abilities: frozenset[str]) -> S3Driver:
+        """Return the driver, some of its abilities denied."""
+        if not abilities:
+            return self.driver
+        keys = Credentials("keys", Secret(self.key), Secret(self.secret))
+        less = S3Driver(kind=self.kind, endpoint=self.endpoint, region="us-east-1", credentials=keys)
+        left = less.ex_capabilities() - abilities
+        less.ex_capabilities = lambda: left  # type: ignore[method-assign]
+        return less
 
     @functools.cached_property
     def client(self) -> Any:
@@ -91,12 +102,13 @@ class Move:
     ticks: list[Progress] = field(default_factory=list)
     exceptions: list[Finding] = field(default_factory=list)
     maps: Maps = field(default_factory=Maps)
+    without: frozenset[str] = frozenset()  # abilities that the target is said to lack
 
     @property
     def family(self) -> StorageFamily:
         return StorageFamily(
             source=self.ends.source.driver,
-            target=self.ends.target.driver,
+            target=self.ends.target.without(self.without),
             workspace=self.run,
             tick=self.ticks.append,
             knobs=self.knobs,
@@ -239,6 +251,32 @@ def identities(end: End, bucket: str) -> list[tuple[str, bool, str]]:
         for what in ("Versions", "DeleteMarkers")
         for item in listed(end.client, "list_object_versions", what, bucket)
     )
+
+
+def grants(end: End, bucket: str, key: str) -> set[tuple[str, str]]:
+    """Return who may do what with an object, the owner left out."""
+    told = end.client.get_object_acl(Bucket=bucket, Key=key)
+    owner = told["Owner"]["ID"]
+    found = {(g["Grantee"].get("URI") or g["Grantee"]["ID"], g["Permission"]) for g in told["Grants"]}
+    return found - {(owner, "FULL_CONTROL")}
+
+
+def locks(end: End, bucket: str) -> list[tuple[str, str, str, bool]]:
+    """Return, oldest first, body, mode of retention, until when (to the second), legal hold of every version."""
+    found = []
+    for item in list(listed(end.client, "list_object_versions", "Versions", bucket))[::-1]:
+        where = {"Bucket": bucket, "Key": item["Key"], "VersionId": item["VersionId"]}
+        head = end.client.get_object(**where)
+        until = head.get("ObjectLockRetainUntilDate")
+        found.append(
+            (
+                head["Body"].read().decode(),
+                head.get("ObjectLockMode") or "",
+                until.replace(microsecond=0).isoformat() if until else "",
+                head.get("ObjectLockLegalHoldStatus") == "ON",
+            )
+        )
+    return found
 
 
 def pause_for(end: End) -> float:

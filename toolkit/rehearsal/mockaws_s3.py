@@ -20,7 +20,7 @@ from xml.parsers.expat import ExpatError
 
 from moto.core.utils import extract_region_from_aws_authorization
 from moto.moto_server.werkzeug_app import BackendRequest
-from moto.s3.models import OWNER, FakeDeleteMarker, s3_backends
+from moto.s3.models import OWNER, FakeDeleteMarker, FakeGrant, s3_backends
 from moto.s3.responses import ALLOWED_HEADER_OVERRIDES, S3Response
 
 from toolkit.rehearsal.mockaws_calls import s3_operation
@@ -244,6 +244,13 @@ class CorrectedS3(S3Response):  # type: ignore[misc]
         """ListBuckets names the owner that ACLs and listings name; moto has two."""
         status, headers, body = super().all_buckets()
         return status, headers, re.sub(r"<ID>[0-9a-f]+</ID>", f"<ID>{OWNER}</ID>", body)
+
+    def _acl_from_headers(self, headers: Any) -> Any:
+        """One grant for each grantee of a header; moto shows only the first of them."""
+        acl = super()._acl_from_headers(headers)
+        if acl is not None:
+            acl.grants = [FakeGrant([one], grant.permissions) for grant in acl.grants for one in grant.grantees]
+        return acl
 
     def list_objects(self) -> Any:
         return 200, {}, list_objects(self.backend.get_bucket(self.bucket_name), self._args())

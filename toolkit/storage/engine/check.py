@@ -22,7 +22,7 @@ from pathlib import Path
 
 from toolkit.errors import AuthError, NotFound, Unreachable
 from toolkit.model import Finding, Tally
-from toolkit.storage.engine import behave, compare, gather, headers, listing, manifest
+from toolkit.storage.engine import behave, compare, dress, gather, headers, listing, manifest
 from toolkit.storage.engine.compare import Todo
 from toolkit.storage.engine.copy import pin, read_tags
 from toolkit.storage.engine.diff import Diff, Symbol
@@ -211,7 +211,7 @@ async def _look(
             for mine, theirs in items:
                 verdict, differs = "different", ""
                 try:
-                    differs = await _meta(source, target, mine, theirs) if answers else ""
+                    differs = await _meta(source, target, mine, theirs, job.terms) if answers else ""
                     if not differs and tier.depth == "bytes":
                         differs = await _bytes(source if answers else None, target, mine, theirs)
                 except Fault as fault:
@@ -228,7 +228,7 @@ async def _look(
     return found
 
 
-async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry) -> str:
+async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry, terms: dress.Terms) -> str:
     here, there = [await _head(store, entry) for store, entry in ((source, mine), (target, theirs))]
     a, b = headers.kept(here), headers.kept(there)
     wrong = sorted(header for header in a.keys() | b.keys() if a.get(header) != b.get(header))
@@ -238,7 +238,18 @@ async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry) -> str
         return "tags differ"
     if headers.tags(here) and await read_tags(source, mine) != await read_tags(target, theirs):
         return "tags differ"
-    return ""
+    worn = dress.differs(dress.look(here), dress.look(there), terms)
+    return worn or (await _grants(source, target, mine, theirs, terms) if terms.ask_grants else "")
+
+
+async def _grants(source: Store, target: Store, mine: Entry, theirs: Entry, terms: dress.Terms) -> str:
+    owner, granted = await dress.read_grants(source, mine.key, mine.version)
+    wanted, _ = dress.said(owner, granted, terms)
+    _, there = await dress.read_grants(target, theirs.key, theirs.version)
+    lacks, extra = wanted - set(there), set(there) - wanted
+    shown_ = [f"not granted: {g.permission} to {g.to}" for g in sorted(lacks)]
+    shown_ += [f"granted beyond the source: {g.permission} to {g.to}" for g in sorted(extra)]
+    return "; ".join(shown_)
 
 
 async def _head(store: Store, entry: Entry) -> Mapping[str, str]:

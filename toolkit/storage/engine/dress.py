@@ -111,6 +111,22 @@ def parse_acl(body: bytes) -> tuple[str, list[Grant]]:
     return owner, grants
 
 
+def said(owner: str, grants: list[Grant], terms: Terms) -> tuple[frozenset[Grant], list[str]]:
+    """Return the grants as they must be at the target, and whom nobody knows there."""
+    known: list[Grant] = []
+    unknown: list[str] = []
+    for grant in grants:
+        if grant.to.startswith(_GROUPS):
+            to = grant.to if grant.to in terms.groups else ""
+        else:
+            to = terms.owner if grant.to == owner else terms.grantees.get(grant.to, "")
+        if to and grant.permission in _HEADERS:
+            known.append(Grant(to, grant.permission))
+        else:
+            unknown.append(f"{grant.permission} to {grant.to}")
+    return frozenset(known), unknown
+
+
 def grant_headers(owner: str, grants: list[Grant], terms: Terms) -> tuple[dict[str, str], list[str]]:
     """Return the headers that grant the same at the target, and whom nobody knows there.
 
@@ -118,16 +134,25 @@ def grant_headers(owner: str, grants: list[Grant], terms: Terms) -> tuple[dict[s
     """
     if all(grant == Grant(owner, "FULL_CONTROL") for grant in grants):
         return {}, []
-    said: dict[str, list[str]] = {}
-    unknown: list[str] = []
-    for grant in grants:
-        group = grant.to.startswith(_GROUPS)
-        to = terms.owner if grant.to == owner else terms.grantees.get(grant.to, "")
-        if (group and grant.to not in terms.groups) or (not group and not to) or grant.permission not in _HEADERS:
-            unknown.append(f"{grant.permission} to {grant.to}")
-            continue
-        said.setdefault(_HEADERS[grant.permission], []).append(f'uri="{grant.to}"' if group else f'id="{to}"')
-    return {header: ", ".join(dict.fromkeys(people)) for header, people in sorted(said.items())}, unknown
+    known, unknown = said(owner, grants, terms)
+    headers: dict[str, list[str]] = {}
+    for to, permission in sorted(known, key=lambda grant: (not grant.to.startswith(_GROUPS), grant)):
+        word = "uri" if to.startswith(_GROUPS) else "id"
+        headers.setdefault(_HEADERS[permission], []).append(f'{word}="{to}"')
+    return {header: ", ".join(people) for header, people in sorted(headers.items())}, unknown
+
+
+def differs(here: Look, there: Look, terms: Terms) -> str:
+    """Say how class and locks at the target are not what the terms make of the source's."""
+    wanted = class_header(terms, here).get("x-amz-storage-class", "STANDARD")
+    if (there.storage_class or "STANDARD") != wanted:
+        return f"the storage class is {there.storage_class or 'STANDARD'} instead of {wanted}"
+    if terms.locks and here.hold != there.hold:
+        return "the legal hold differs"
+    if terms.locks and here.mode and _ahead(here.until):
+        same = here.mode == there.mode and _moment(here.until) == _moment(there.until)
+        return "" if same else "the retention differs"
+    return ""
 
 
 async def fasten(store: Store, key: bytes, version: str, seen: Look) -> None:
@@ -149,10 +174,16 @@ async def _put(store: Store, key: bytes, version: str, what: str, text: str) -> 
 
 
 def _ahead(until: str) -> bool:
+    moment = _moment(until)
+    return bool(until) if moment is None else moment > datetime.now(UTC)  # unreadable: let the store judge it
+
+
+def _moment(until: str) -> datetime | None:
+    """Read a date of retention; whole seconds, as some stores keep no parts of them."""
     try:
-        return datetime.fromisoformat(until.replace("Z", "+00:00")) > datetime.now(UTC)
+        return datetime.fromisoformat(until.replace("Z", "+00:00")).replace(microsecond=0)
     except ValueError:
-        return bool(until)  # unreadable: let the store judge it
+        return None
 
 
 def _text(node: ElementTree.Element, name: str) -> str:
