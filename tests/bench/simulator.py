@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import email.utils
+import functools
 import json
 import re
 import resource
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections import Counter
@@ -78,6 +80,11 @@ class World:
             "most_at_once": self.most_at_once,
             "uploads": [[up.bucket, up.key.decode("latin-1"), len(up.parts)] for up in self.uploads.values()],
         }
+
+
+@functools.lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return email.utils.formatdate(second, usegmt=True)
 
 
 def _cpu() -> float:
@@ -190,7 +197,7 @@ class Server(asyncio.Protocol):
 
     def _send(self, method: str, answer: Answer) -> None:
         length = answer.length if answer.length >= 0 else len(answer.body)
-        lines = [f"HTTP/1.1 {answer.status} X", f"Content-Length: {length}"]
+        lines = [f"HTTP/1.1 {answer.status} X", f"Content-Length: {length}", f"Date: {_date(int(time.time()))}"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if method == "HEAD":
@@ -220,7 +227,9 @@ def respond(world: World, request: Request) -> Answer:
             world.control(json.loads(sent))
         return Answer(body=json.dumps(world.report()).encode())
     if not request.bucket:
-        names = "".join(f"<Bucket><Name>{name}</Name></Bucket>" for name in sorted(world.buckets))
+        names = "".join(
+            f"<Bucket><Name>{name}</Name><CreationDate>{WHEN}</CreationDate></Bucket>" for name in sorted(world.buckets)
+        )
         return _xml(f"<ListAllMyBucketsResult {_XML}><Buckets>{names}</Buckets></ListAllMyBucketsResult>")
     kind = next(
         (word for word in ("uploads", "uploadId", "versioning", "location", "acl") if word in request.query), ""
@@ -256,6 +265,8 @@ def _of_bucket(world: World, bucket: Bucket, request: Request) -> Answer:
         return _xml(f"<LocationConstraint {_XML}/>")
     if "versioning" in query:
         return _xml(f"<VersioningConfiguration {_XML}/>")
+    if "acl" in query:
+        return _acl()
     if "uploads" in query:
         mine = [(name, up) for name, up in world.uploads.items() if up.bucket == request.bucket]
         found = "".join(
@@ -311,11 +322,7 @@ def _read(world: World, bucket: Bucket, request: Request) -> Answer:
     if "tagging" in request.query:
         return _xml(f"<Tagging {_XML}><TagSet/></Tagging>")
     if "acl" in request.query:
-        grant = "<Grant><Grantee><ID>o</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
-        owner = "<Owner><ID>o</ID></Owner>"
-        return _xml(
-            f"<AccessControlPolicy {_XML}>{owner}<AccessControlList>{grant}</AccessControlList></AccessControlPolicy>"
-        )
+        return _acl()
     asked = request.headers.get("if-match", "").strip('"')
     if asked and asked not in ("*", thing.etag):
         return _error(412, "PreconditionFailed")
@@ -338,6 +345,13 @@ def _read(world: World, bucket: Bucket, request: Request) -> Answer:
         world.known[bytes.fromhex(thing.etag)] = thing.data[0]
     stream = thing.read(start, stop) if thing.data is not None else None
     return Answer(status, headers, stream=stream, length=stop - start)
+
+
+def _acl() -> Answer:
+    grant = "<Grant><Grantee><ID>o</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
+    owner = "<Owner><ID>o</ID></Owner>"
+    body = f"{owner}<AccessControlList>{grant}</AccessControlList>"
+    return _xml(f"<AccessControlPolicy {_XML}>{body}</AccessControlPolicy>")
 
 
 def _put(world: World, bucket: Bucket, request: Request) -> Answer:
@@ -417,7 +431,7 @@ def _parts(upload: Upload, request: Request) -> Answer:
 
 def _xml(text: str) -> Answer:
     body = f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
-    return Answer(200, {"Content-Type": "application/xml", "Date": email.utils.formatdate(usegmt=True)}, body)
+    return Answer(200, {"Content-Type": "application/xml"}, body)
 
 
 def _error(status: int, code: str, text: str = "simulated") -> Answer:

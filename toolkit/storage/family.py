@@ -246,6 +246,7 @@ class StorageFamily:
 
     def took(self, change: Change) -> Seen:
         """Say whether the last pass took: by its own listing, and after the freeze by the source as it is now."""
+        work.hang_up(self._paces.values())
         if change.phase != "build" or self._source is None:
             return self.observe(change)
         return took.took(self._job(_after(change)), slug(change.address), round_of(change.address))

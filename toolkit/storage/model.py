@@ -85,7 +85,7 @@ class Knobs:
 
     in_flight: int = 32  # requests at once per store
     batch_rows: int = 250  # rows per durable commit; two batches are open at most
-    shard_rows: int = 2_000
+    shard_rows: int = 10_000  # at most; the first shards are smaller
     small: int = 8 << 20  # bodies up to this size are held whole, larger ones stream
     hold: int = 64 << 20  # bytes of small bodies held at once
     chunk: int = 1 << 20

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -20,6 +21,7 @@ from toolkit.storage.config.normal import effect, lifecycle_rule, normal
 from toolkit.storage.drivers.border import border, code_of
 
 _SAMPLE = 10
+_AT_ONCE = 8
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: item → (client method, key of the answer, or "" for all of it)
 _ITEMS: tuple[tuple[str, str, str], ...] = (
@@ -164,7 +166,8 @@ def _sample(client: Any, bucket: str, found: dict[str, Any], *, acls: bool) -> N
     found |= {item: value for item, value in (("archived", archived), ("storage-class", others)) if value}
     if not acls:
         return
-    seen = [_granted(client, bucket, item["Key"]) for item in listed[:_SAMPLE]]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        seen = list(pool.map(lambda item: _granted(client, bucket, item["Key"]), listed[:_SAMPLE]))
     looked_at = [granted for granted in seen if granted is not None]
     if seen and not looked_at:
         raise AuthError(f"no ACL of an object in {bucket} may be read", "allow s3:GetObjectAcl")

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -94,7 +94,7 @@ class Answer:
         """Yield the body as it comes, in pieces of at most ``size`` bytes."""
         while True:
             while self._chunks:
-                chunk = self._chunks.popleft()
+                chunk = self._take(size)
                 self._held -= len(chunk)
                 if len(chunk) <= size:
                     yield chunk
@@ -105,6 +105,17 @@ class Answer:
                 return
             self._connection.hold(False)
             await self._more()
+
+    def _take(self, size: int) -> bytes:
+        """Return what is here, joined up to about ``size`` bytes: few large pieces cost least."""
+        first = self._chunks.popleft()
+        if not self._chunks or len(first) >= size:
+            return first
+        taken, total = [first], len(first)
+        while self._chunks and total + len(self._chunks[0]) <= size:
+            taken.append(self._chunks.popleft())
+            total += len(taken[-1])
+        return b"".join(taken)
 
     def close(self) -> None:
         """Drop the connection instead of reading on."""
@@ -240,9 +251,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
-        transport.set_write_buffer_limits(high=1 << 20)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport.set_write_buffer_limits(high=1 << 20)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

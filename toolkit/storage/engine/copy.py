@@ -11,6 +11,7 @@ the target. Objects made of parts are copied in ``parts``.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -277,13 +278,19 @@ class Stream:
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the chunks; raise before the last one when size or digest are wrong."""
         running, seen, last = md5(), 0, b""
+        loop, hashing = asyncio.get_running_loop(), None
         try:
             async for chunk in self._chunks:
-                running.update(chunk)
+                if hashing is not None:
+                    await hashing
+                # In a thread: the next bytes come and go while these are hashed.
+                hashing = loop.run_in_executor(None, running.update, chunk)
                 seen += len(chunk)
                 if last:
                     yield last
                 last = chunk
+            if hashing is not None:
+                await hashing
             self.digest = running.hexdigest()
             if seen != self._size:
                 raise Fault("corrupt", self._where, f"{self._size} bytes expected, {seen} read")  # noqa: TRY301

@@ -7,7 +7,7 @@ held, by which the copy can still be checked when the source no longer answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from toolkit.storage.model import REMOVALS, Entry, Round, Row
 #: So few removals never need a word; a larger part of a bucket does (``Job.most_removed``).
 _FEW_REMOVALS = 20
 _REMOVALS_FROM = 900_001  # shards of removals, apart from those that are copied
+
+_FIRST = 1_000  # rows of the first shard; each next one may be twice as large
 
 
 @dataclass(slots=True)
@@ -85,15 +87,20 @@ def _recorded(source: Iterator[Entry], path: Path) -> Iterator[Entry]:
 def shards(job: Job, slug: str, lane: Round, *, target_exists: bool = True) -> Iterator[Shard]:
     """Yield the shards of one round; each manifest file is durable before its shard is yielded.
 
-    Removals come last, when the listing has ended and shows how many they are.
+    The first shards are small, so that copying begins with the first page; while one is copied the next is
+    listed. Removals come last, when the listing has ended and shows how many they are.
     """
+    return listing.ahead(_shards(job, slug, lane, target_exists=target_exists))
+
+
+def _shards(job: Job, slug: str, lane: Round, *, target_exists: bool) -> Generator[Shard, None, None]:
     number, count = manifest.next_pass(job.run, slug), 0
     rows: list[Row] = []
     removals = _Removals(job, slug, number)
     for todo in todos(job, slug, target_exists=target_exists, record=True):
         mine = removals.set_apart(todo, [row for to, row in todo.rows if to == lane])
         # A key is never cut in two: the order of its versions is kept inside one shard.
-        if rows and len(rows) + len(mine) > job.knobs.shard_rows:
+        if rows and len(rows) + len(mine) > min(job.knobs.shard_rows, _FIRST << min(count, 20)):
             count += 1
             yield _shard(job.run, slug, number, count, rows)
             rows = []

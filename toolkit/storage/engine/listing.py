@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import closing
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
@@ -23,6 +25,7 @@ from toolkit.storage.engine.http import Store, persist, session
 from toolkit.storage.model import DataPlane, Entry, Knobs, shown
 from toolkit.storage.view import WHOLE, View
 
+T = TypeVar("T")
 _PAGE = 1000
 _FIELDS = frozenset({"Key", "VersionId", "IsLatest", "LastModified", "ETag", "Size", "StorageClass"})
 _TOP = frozenset({"IsTruncated", "NextKeyMarker", "NextVersionIdMarker", "NextContinuationToken", "EncodingType"})
@@ -213,34 +216,50 @@ def entries(plane: DataPlane, bucket: str, knobs: Knobs, *, versions: bool) -> I
         raise as_error(fault) from fault
 
 
-def _ahead(start: Callable[[Callable[[list[Entry]], bool]], object]) -> Iterator[list[Entry]]:
-    ready: queue.Queue[list[Entry] | BaseException | None] = queue.Queue(maxsize=2)
+def _ahead(start: Callable[[Callable[[list[Entry]], bool]], Coroutine[Any, Any, None]]) -> Iterator[list[Entry]]:
+    return _threaded(lambda put: asyncio.run(start(put)), 2)
+
+
+def ahead(items: Generator[T, None, None], most: int = 1) -> Iterator[T]:
+    """Yield the items of a generator that runs in a thread of its own, up to ``most`` ahead of its reader."""
+
+    def work(put: Callable[[T], bool]) -> None:
+        with closing(items):
+            for item in items:
+                if not put(item):
+                    return
+
+    return _threaded(work, most)
+
+
+def _threaded(work: Callable[[Callable[[T], bool]], None], most: int) -> Iterator[T]:
+    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(maxsize=most)
     closed = threading.Event()
 
-    def put(item: list[Entry] | BaseException | None) -> bool:
+    def offer(what: tuple[T] | BaseException | None) -> bool:
         while not closed.is_set():
             try:
-                ready.put(item, timeout=0.2)
+                ready.put(what, timeout=0.2)
             except queue.Full:
                 continue
             return True
         return False
 
-    def work() -> None:
+    def run() -> None:
         try:
-            asyncio.run(start(put))  # type: ignore[arg-type]
+            work(lambda item: offer((item,)))
         except BaseException as exc:  # noqa: BLE001 - handed to the reader, who raises it
-            put(exc)
+            offer(exc)
         else:
-            put(None)
+            offer(None)
 
-    thread = threading.Thread(target=work, name="listing", daemon=True)
+    thread = threading.Thread(target=run, name="listing", daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        while (what := ready.get()) is not None:
+            if isinstance(what, BaseException):
+                raise what
+            yield what[0]
     finally:
         closed.set()
         thread.join(timeout=5)

@@ -27,7 +27,8 @@ from toolkit.storage.engine.dress import Terms
 from toolkit.storage.engine.faults import FATAL, Fault, as_error
 from toolkit.storage.engine.gate import Gate, Hold
 from toolkit.storage.engine.gone import CONFLICT, current
-from toolkit.storage.engine.http import Store, session
+from toolkit.storage.engine.http import Store
+from toolkit.storage.engine.line import Line
 from toolkit.storage.engine.manifest import local_disk
 from toolkit.storage.engine.one import copy_row, written_before
 from toolkit.storage.engine.parts import abort
@@ -71,11 +72,18 @@ class Job:
 
 @dataclass(slots=True)
 class Pace:
-    """What is remembered between shards about how fast each side may be asked."""
+    """What is kept between shards: how fast each side may be asked, and the connections to both."""
 
     source: float
     target: float
     retries: int = 0
+    line: Line | None = None
+
+    def hang_up(self) -> None:
+        """End the connections; the next shard makes new ones."""
+        if self.line is not None:
+            self.line.close()
+            self.line = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +113,33 @@ class Batch:
         return any(result.written is None for result in self.results)
 
 
+def hang_up(paces: Iterable[Pace]) -> None:
+    """End the connections that were kept for a next shard."""
+    for pace in paces:
+        pace.hang_up()
+
+
 def run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
-    """Copy the rows of one shard from the lease's cursor on; a side that stops answering is waited for."""
+    """Copy the rows of one shard from the lease's cursor on; a side that stops answering is waited for.
+
+    The loop and its connections stay open in ``pace`` for the next shard, until ``pace.hang_up()``.
+    """
+    line = pace.line = pace.line or Line()
 
     def attempt() -> None:
         try:
-            asyncio.run(_run(job, lease, pace, tick))
+            line.run(_run(job, lease, pace, tick, line))
         except BaseExceptionGroup as several:
             raise _bare(several) from several
 
+    try:
+        _ride(job, lease, attempt, tick)
+    except BaseException:
+        pace.hang_up()
+        raise
+
+
+def _ride(job: Job, lease: Lease, attempt: Callable[[], None], tick: Tick) -> None:
     with local_disk(job.run):
         pause.ride_out(attempt, job.doors, lease, job.knobs, lambda reason: tick(0, 0, reason))
         if lease.cursor >= lease.shard.stop:
@@ -133,7 +159,7 @@ def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
     return as_error(found) if isinstance(found, Fault) else found
 
 
-async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
+async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick, line: Line) -> None:
     told = shardlog.story(job.run, lease.shard.id)
     log = shardlog.ShardLog(job.run, lease.shard.id)
 
@@ -146,22 +172,22 @@ async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick) -> None:
         log.sync()
 
     try:
-        async with session(job.knobs) as http:
-            gates = Gate(pace.source, job.knobs.in_flight), Gate(pace.target, job.knobs.in_flight)
-            source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
-            target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
-            hold = Hold(job.knobs.hold)
-            lane = Lane(source, target, hold, job.knobs, opened, create_only=job.create_only)
-            lane = replace(lane, followed=followed, meant=told.followed, terms=job.terms)
-            if job.loader is not None:
-                lane = replace(lane, loader=Store(job.loader, job.target_bucket, http, gates[1], job.knobs))
-            try:
-                for key, upload in told.uploads:
-                    await abort(target, key, upload)
-                await _Shard(job, lease, log, lane, tick).work(told)
-            finally:
-                pace.source, pace.target = gates[0].limit, gates[1].limit
-                pace.retries += gates[0].retries + gates[1].retries
+        http = line.pool(job.knobs)
+        gates = Gate(pace.source, job.knobs.in_flight), Gate(pace.target, job.knobs.in_flight)
+        source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
+        target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
+        hold = Hold(job.knobs.hold)
+        lane = Lane(source, target, hold, job.knobs, opened, create_only=job.create_only)
+        lane = replace(lane, followed=followed, meant=told.followed, terms=job.terms)
+        if job.loader is not None:
+            lane = replace(lane, loader=Store(job.loader, job.target_bucket, http, gates[1], job.knobs))
+        try:
+            for key, upload in told.uploads:
+                await abort(target, key, upload)
+            await _Shard(job, lease, log, lane, tick).work(told)
+        finally:
+            pace.source, pace.target = gates[0].limit, gates[1].limit
+            pace.retries += gates[0].retries + gates[1].retries
     finally:
         log.close()
 
