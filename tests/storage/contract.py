@@ -32,6 +32,8 @@ from tests.storage.ends import (
     listed,
     locks,
     pause_for,
+    put_raw,
+    read_back,
 )
 from toolkit.families import Shard
 from toolkit.storage.config.scene import Maps
@@ -195,6 +197,29 @@ class StorageContract:
         there = contents(move.ends.target, move.target_bucket)
         assert there == contents(move.ends.source, move.bucket)
         assert there["many"]["meta"] == many
+
+    def test_metadata_beyond_ascii(self, move: Move) -> None:
+        """UTF-8, wide spaces and encoded words mean the same at the target, however a store spells them."""
+        values = {
+            "utf8": "caf\u00e9",
+            "wide": "\u3000wide\u3000space\u3000",
+            "word": "=?UTF-8?B?w6k=?=",
+            "blanks": "two  blanks",
+            "empty": "",
+        }
+        put_raw(move.ends.source, move.bucket, "odd", values)
+        move.apply()
+        assert move.exceptions == []
+        here, there = (
+            end.client.head_object(Bucket=bucket, Key="odd")["Metadata"]
+            for end, bucket in ((move.ends.source, move.bucket), (move.ends.target, move.target_bucket))
+        )
+        assert {name: read_back(value) for name, value in there.items()} == {
+            name: read_back(value) for name, value in here.items()
+        }
+        assert read_back(there["utf8"]) == values["utf8"]
+        assert read_back(there["wide"]) == values["wide"]
+        assert move.verify("meta")[0] == []
 
     def test_tags(self, move: Move) -> None:
         client = move.ends.source.client

@@ -5,7 +5,9 @@ Everything in :func:`contents` goes through boto3 alone, never through the code 
 
 from __future__ import annotations
 
+import email.header
 import functools
+import http.client
 import urllib.parse
 import urllib.request
 import uuid
@@ -25,6 +27,7 @@ from toolkit.storage.config.scene import Maps
 from toolkit.storage.drivers.s3 import S3Driver
 from toolkit.storage.family import StorageFamily
 from toolkit.storage.model import Knobs
+from toolkit.storage.sign import Keys, Signer
 from toolkit.storage.unleased import Unleased
 
 
@@ -277,6 +280,32 @@ def locks(end: End, bucket: str) -> list[tuple[str, str, str, bool]]:
             )
         )
     return found
+
+
+def put_raw(end: End, bucket: str, key: str, metadata: dict[str, str]) -> None:
+    """Put an object with metadata that boto3 would not send: as UTF-8, byte for byte."""
+    parts = urllib.parse.urlsplit(end.endpoint)
+    signer = Signer(lambda: Keys(end.key, end.secret), "us-east-1")
+    extra = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+    headers = signer.headers("PUT", parts.netloc, f"/{bucket}/{key}", "", extra)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+    connection.putrequest("PUT", f"/{bucket}/{key}", skip_host=True, skip_accept_encoding=True)
+    for name, value in {**headers, "Content-Length": "1"}.items():
+        connection.putheader(name, value.encode())
+    connection.endheaders(b"x")
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    connection.close()
+
+
+def read_back(value: str) -> str:
+    """Read a metadata value as boto3 shows it: an encoded word, or UTF-8 taken for Latin-1."""
+    if value.startswith("=?"):
+        return "".join(
+            part.decode(charset or "utf-8") if isinstance(part, bytes) else part
+            for part, charset in email.header.decode_header(value)
+        )
+    return value.encode("latin-1").decode()
 
 
 def pause_for(end: End) -> float:

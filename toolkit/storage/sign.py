@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
+#: What a signature folds: blanks of ASCII alone. Other spaces (U+3000 in a user's metadata) are text.
+_BLANKS = re.compile(r"[ \t]+")
 
 
 class Keys(NamedTuple):
@@ -49,7 +52,7 @@ class Signer:
         if keys.token:
             headers["x-amz-security-token"] = keys.token
         signed = sorted(
-            (name.lower(), " ".join(value.split()))
+            (name.lower(), _BLANKS.sub(" ", value).strip(" "))
             for name, value in headers.items()
             if name.lower().startswith("x-amz-") or name.lower() in ("host", "content-md5")
         )

@@ -230,7 +230,7 @@ async def _look(
 
 async def _meta(source: Store, target: Store, mine: Entry, theirs: Entry, terms: dress.Terms) -> str:
     here, there = [await _head(store, entry) for store, entry in ((source, mine), (target, theirs))]
-    a, b = headers.kept(here), headers.kept(there)
+    a, b = ({name: headers.spelled(value) for name, value in headers.kept(found).items()} for found in (here, there))
     wrong = sorted(header for header in a.keys() | b.keys() if a.get(header) != b.get(header))
     if wrong:
         return f"headers differ: {', '.join(wrong)}"

@@ -7,6 +7,7 @@ target show the same. What cannot be written as a header is a Fault, not a silen
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.header import decode_header, make_header
 
 from toolkit.storage.engine.faults import Fault
 
@@ -38,6 +39,16 @@ def sendable(headers: Mapping[str, str], where: str) -> dict[str, str]:
         except UnicodeEncodeError as exc:
             raise Fault("refused", where, f"the header {name} is not UTF-8 and cannot be sent as it is") from exc
     return found
+
+
+def spelled(value: str) -> str:
+    """Return a header's value with its encoded words read: AWS sends ``=?UTF-8?B?w6k=?=`` where RGW sends ``é``."""
+    if "=?" not in value:
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (ValueError, LookupError):
+        return value  # no encoded word after all
 
 
 def tags(headers: Mapping[str, str]) -> int:
