@@ -20,6 +20,7 @@ from toolkit.compute.drivers.embedded import EmbeddedNodeDriver
 from toolkit.compute.family import ComputeFamily
 from toolkit.compute.model import Found
 from toolkit.database.family import DatabaseFamily
+from toolkit.dns.drivers.generic import GenericDns, libcloud_dns_driver
 from toolkit.dns.drivers.powerdns import LosslessPowerDNS
 from toolkit.dns.drivers.registrar import ManualRegistrar, Registrar, RegistryRegistrar, Route53Registrar
 from toolkit.dns.drivers.route53 import LosslessRoute53
@@ -35,6 +36,7 @@ from toolkit.site_check import loopback
 from toolkit.storage import names
 from toolkit.storage.config.scene import Maps
 from toolkit.storage.copying import CopyFamily
+from toolkit.storage.drivers.generic import GenericStorage, libcloud_driver
 from toolkit.storage.drivers.iam import Iam
 from toolkit.storage.drivers.rgw_users import RgwUsers
 from toolkit.storage.drivers.s3 import S3Driver
@@ -339,7 +341,7 @@ def _ident(driver: EmbeddedNodeDriver, name: str) -> str:
 # -- drivers
 
 
-def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | None:
+def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | GenericStorage | None:
     if provider is None:
         return None
     if provider.kind in ("aws", "ceph", "s3"):
@@ -351,10 +353,18 @@ def _storage_driver(provider: Provider | None, keys: Keyring) -> S3Driver | None
             loader=keys(loader) if (loader := provider.extra.get("loader")) else None,
             again=lambda: keys(provider.credentials),
         )
+    if provider.kind == "libcloud" and _serves(provider, "storage"):
+        args = dict(provider.extra.get("args") or {})
+        return GenericStorage(libcloud_driver(provider.extra["driver"], keys(provider.credentials), args))
     raise _no(provider, "storage")
 
 
-def _dns_driver(provider: Provider | None, keys: Keyring) -> LosslessRoute53 | LosslessPowerDNS | None:
+def _serves(provider: Provider, family: str) -> bool:
+    """Say whether a libcloud provider is one of this family, and names its driver."""
+    return provider.extra.get("family") == family and bool(provider.extra.get("driver"))
+
+
+def _dns_driver(provider: Provider | None, keys: Keyring) -> LosslessRoute53 | LosslessPowerDNS | GenericDns | None:
     if provider is None:
         return None
     if provider.kind == "aws":
@@ -362,6 +372,10 @@ def _dns_driver(provider: Provider | None, keys: Keyring) -> LosslessRoute53 | L
     if provider.kind == "powerdns":
         key = _one_key(provider, keys)
         return LosslessPowerDNS(endpoint=provider.endpoint, credentials=aws.Keys(key, Secret("")))
+    if provider.kind == "libcloud" and _serves(provider, "dns"):
+        args = dict(provider.extra.get("args") or {})
+        driver = libcloud_dns_driver(provider.extra["driver"], keys(provider.credentials), args)
+        return GenericDns(driver, expresses=frozenset(provider.extra.get("x-expresses") or ()))
     raise _no(provider, "dns")
 
 

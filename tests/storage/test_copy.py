@@ -160,6 +160,16 @@ def test_versions_come_along_and_newest_is_a_choice(shell: Shell) -> None:
     assert bodies(shell.ends, newest) == {"a": b"second"}
 
 
+def test_grants_come_along(shell: Shell) -> None:
+    name, to = filled(shell.ends, "open", "shut"), fresh("to")
+    shell.ends.source.client.put_object_acl(Bucket=name, Key="open", ACL="public-read")
+    shell.copy(f"aws:{name}", f"ceph:{to}", "--accept", "object-acl", "--yes")
+    grants = {
+        key: len(shell.ends.target.client.get_object_acl(Bucket=to, Key=key)["Grants"]) for key in ("open", "shut")
+    }
+    assert grants == {"open": 2, "shut": 1}
+
+
 def test_verdicts_stand_in_the_way_as_in_apply(shell: Shell) -> None:
     name, to = filled(shell.ends, "a", "b", StorageClass="DEEP_ARCHIVE"), fresh("to")
     client = shell.ends.source.client

@@ -51,10 +51,19 @@ class CopyFamily(StorageFamily):
         target = self._to()
         name = names.new_name(resource)
         versions = resource.body["versioning"] != "off" and "versioning" in target.ex_capabilities()
-        have = target.ex_versioning(name) if target.ex_exists(name) else "off"
-        wanted = resource.body["versioning"] if versions and have == "off" else have
+        exists = target.ex_exists(name)
+        have = target.ex_versioning(name) if exists else "off"
+        wanted: dict[str, Json] = {"name": name, "versioning": have}
+        if versions and have == "off":
+            wanted["versioning"] = resource.body["versioning"]
+        dress = self._dress(resource)
+        if dress["locks"] and not exists:
+            wanted |= {"versioning": "enabled", "object_lock": True}
+        elif dress["locks"]:
+            dress["locks"] = False  # a bucket that is there keeps what it is; each lock left out is noted
         facts: dict[str, Json] = {**resource.facts, "source": str(resource.body["name"])}
-        yield replace(resource, body={"name": name, "versioning": wanted}, facts=facts)
+        yield replace(resource, body=wanted, facts=facts)
         kept: dict[str, Json] = {key: facts[key] for key in ("source", "region", "scope") if key in facts}
+        kept["dress"] = dress
         body: dict[str, Json] = {"bucket": name, "versions": versions}
         yield Resource(OBJECTS + tail(resource.address), body, resource.provider, name, kept)

@@ -6,9 +6,9 @@ Nothing here does any input or output.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import quote_from_bytes
 
 from toolkit.storage.sign import Signer
@@ -24,6 +24,12 @@ REMOVALS: frozenset[Work] = frozenset({"remove", "withdraw"})
 ROUNDS: tuple[Round, ...] = ("null-first", "main", "null-last", "after-null")
 
 
+class Transport(Protocol):
+    """What answers the engine's requests where a store speaks no S3: a context that gives an answer."""
+
+    def request(self, method: str, path: str, query: str, *, headers: Mapping[str, str], data: Any) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class DataPlane:
     """Where and how the HTTP engine talks to one store."""
@@ -34,6 +40,7 @@ class DataPlane:
     label: str = ""  # how messages name this store
     #: Reads the credentials anew, for keys that expired or were rotated; says whether they changed.
     renew: Callable[[], bool] | None = None
+    transport: Transport | None = None  # answers requests in this process instead of over HTTP
     view: View = WHOLE  # the part of its buckets that is looked at, and the names given to it
 
 

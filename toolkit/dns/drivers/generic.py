@@ -8,18 +8,32 @@ Raises ``Unsupported`` and the rest of ``toolkit.errors``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from libcloud.dns.base import DNSDriver, Record, Zone
+from libcloud.dns.providers import get_driver
 
 from toolkit.dns import names, rdata
 from toolkit.dns.drivers.base import translating
 from toolkit.dns.model import RRSet, ZoneInfo, plain
 from toolkit.errors import NotFound, Unsupported
+from toolkit.secrets import Credentials
 
 #: Types whose libcloud form is the same with every driver: data alone, or data and a priority.
 _COMMON = frozenset({"A", "AAAA", "CNAME", "NS", "PTR", "MX", "TXT"})
+
+
+def libcloud_dns_driver(name: str, credentials: Credentials, args: Mapping[str, Any]) -> DNSDriver:
+    """Make one driver of libcloud's list: ``CLOUDFLARE``, ``GANDI_LIVE`` …"""
+    words = [secret.reveal() for secret in (credentials.key, credentials.secret) if secret is not None]
+    with translating(f"libcloud {name}"):
+        try:
+            return get_driver(name.lower())(*words, **args)
+        except (AttributeError, ImportError, TypeError, ValueError) as exc:
+            raise Unsupported(
+                f"libcloud {name}: {exc}", "name a driver of libcloud's list, and correct args: in site.yaml"
+            ) from exc
 
 
 class GenericDns:

@@ -196,6 +196,10 @@ def compare(job: Job, candidates: list[tuple[Entry, Entry]], *, answers: bool) -
         text = "the source does not answer, so its behaviour cannot be compared"
         yield Finding(job.address, "behaviour", "unproven", text, "compare while it still answers", "warning")
         return
+    if job.source.transport or job.target.transport:
+        text = "a store behind libcloud has no requests of its own, so no behaviour was compared"
+        yield Finding(job.address, "behaviour", "unproven", text, "ask it by hand", "warning")
+        return
     if not candidates:
         text = "no object is equal on both sides, so no behaviour was compared"
         yield Finding(job.address, "behaviour", "unproven", text, "run `rehost apply` first", "warning")

@@ -220,7 +220,7 @@ async def confirm(lane: Lane, entry: Entry, headers: Mapping[str, str], expected
     """Compare the ETag that the target computed; take back what it stored wrongly."""
     etag = headers.get("ETag", "").strip('"')
     version = headers.get("x-amz-version-id", "")
-    if etag != expected:
+    if lane.target.proof(headers) != expected:
         await withdraw(lane, entry.key, version)
         raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: the target stored other bytes than were sent")
     return Written(entry.key, entry.version, entry.etag, version, etag, entry.size, False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -34,6 +34,9 @@ class Store:
     def __init__(self, plane: DataPlane, bucket: str, pool: Pool, gate: Gate, knobs: Knobs) -> None:
         self.pool = pool
         self.signer = plane.signer
+        #: Whether objects can be written in parts, and the ETag of a PUT is the digest of what was stored.
+        self.speaks_s3 = plane.transport is None
+        self._transport = plane.transport
         parts = urlsplit(plane.endpoint)
         virtual = plane.addressing == "virtual"
         self.host = f"{bucket}.{parts.netloc}" if virtual else parts.netloc
@@ -55,11 +58,19 @@ class Store:
         query: Iterable[tuple[str, str | bytes]] = (),
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-    ) -> Call:
+    ) -> Call | Inside:
         """Return a context: entering it sends one request and gives the open 2xx answer."""
         # A bucket is addressed as /bucket or /; a key may itself begin with a slash.
         path = f"{self._root}/{path_of(self.view.there(key))}" if key else (self._root or "/")
-        return Call(self, method, key, path, query_of(query) if query else "", headers or {}, body)
+        text = query_of(query) if query else ""
+        if self._transport is not None:
+            asked = self._transport.request(method, path, text, headers=headers or {}, data=body)
+            return Inside(self, key, asked)
+        return Call(self, method, key, path, text, headers or {}, body)
+
+    def proof(self, headers: Mapping[str, str]) -> str:
+        """Return the MD5 of what a PUT stored: the ETag, or what was read back where that is no digest."""
+        return headers.get("ETag", "").strip('"') if self.speaks_s3 else headers.get("x-rehost-read-back", "")
 
     async def read(
         self,
@@ -145,6 +156,45 @@ class Call:
             return head_of(self._method, target, signed)
         except ValueError as exc:
             raise Fault("refused", store.where, str(exc)) from exc
+
+
+class Inside:
+    """One request that a driver answers in this process: the same faults, without a connection of ours."""
+
+    __slots__ = ("_asked", "_key", "_store")
+
+    def __init__(self, store: Store, key: bytes, asked: AbstractAsyncContextManager[Answer]) -> None:
+        self._store = store
+        self._key = key
+        self._asked = asked
+
+    async def __aenter__(self) -> Answer:
+        store = self._store
+        await store.gate.enter()
+        try:
+            answer = await self._asked.__aenter__()
+            if answer.status >= 300:
+                error = await answer.read(_ERROR_BYTES)
+                await self._asked.__aexit__(None, None, None)
+                raise from_answer(store.where, answer.status, error, date="", key=self._key)  # noqa: TRY301
+            store.gate.quiet()
+        except OSError as exc:
+            store.gate.leave()
+            raise Fault("unreachable", store.where, f"no connection: {exc}") from exc
+        except BaseException:
+            store.gate.leave()
+            raise
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._asked.__aexit__(kind, exc, trace)
+        except OSError as failed:
+            raise Fault("unreachable", self._store.where, f"no connection: {failed}") from failed
+        finally:
+            self._store.gate.leave()
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], *stores: Store) -> T:

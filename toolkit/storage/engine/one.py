@@ -65,7 +65,7 @@ async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:
 async def _copy(lane: Lane, entry: Entry) -> Copied:
     if entry.marker:
         return await copy_marker(lane, entry)
-    if parts_of(entry.etag):
+    if parts_of(entry.etag) and lane.target.speaks_s3:
         return await copy_parts(lane, entry)
     if entry.size <= lane.knobs.small:
         return await copy_small(lane, entry)

@@ -108,7 +108,8 @@ async def _delete(job: Job, entries: list[Entry]) -> int:
     async with session(job.knobs) as http:
         store = Store(job.target, job.target_bucket, http, Gate(8, 8), job.knobs)
         # XML 1.0 cannot name every key; those go one by one.
-        odd = [entry for entry in entries if _FORBIDDEN.search(entry.key.decode("utf-8", "replace"))]
+        one_by_one = not store.speaks_s3
+        odd = [e for e in entries if one_by_one or _FORBIDDEN.search(e.key.decode("utf-8", "replace"))]
         plain = [entry for entry in entries if entry not in odd] if odd else entries
         if plain:
             await persist(lambda: _delete_many(store, plain), store)
