@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.exitplan.plans import AFTER, Doc, document, items, judged, put, row, site
+from tests.exitplan.plans import AFTER, Doc, as_record, document, items, judged, put, row, site
 from toolkit.errors import DefinitionError
 from toolkit.exitplan import catalogue, judge, record, rules, tables, vendors, view
 
@@ -62,6 +62,7 @@ def test_a_waiver_closes_an_item_until_its_day() -> None:
         ("L3", {}, "nobody can waive"),
         ("N7", {"approver": ["counsel", "operations"]}, "operations owns the item"),
         ("N7", {"approver": "operations"}, "operations owns the item"),
+        ("N7", {"approver": " Operations"}, "operations owns the item"),
     ],
 )
 def test_a_waiver_that_does_not_count(item: str, change: dict[str, Any], why: str) -> None:
@@ -173,6 +174,29 @@ def test_not_applicable_holds_for_the_inventory_it_was_said_about() -> None:
     assert "another inventory" in found.text
     doc["waived"].append(waiver("A2"))  # n/a is no waiver, but what is unknown can be waived
     assert row(doc, "A2").state == "waived"
+
+
+def test_nobody_can_call_an_item_not_applicable_that_nobody_can_waive() -> None:
+    doc = broken("L3")
+    digest = view.inventory(site()).digest
+    doc["not_applicable"] = {"L3": {"reason": "we read mail", "by": "operations", "inventory": digest}}
+    assert (row(doc, "L3").state, row(doc, "L3").closed) == ("fail", False)
+
+
+def test_the_short_list_knows_the_waivers_of_the_long_one() -> None:
+    found = as_record(document())
+    looked = view.look(found, site(), NOW, 29.0)
+    short = [item for item in items().values() if item.small]
+    assert judge.judge(short, looked, items()).problems == ()
+    assert "N2" in judge.judge(short, looked).problems[0]
+
+
+def test_rates_that_nobody_calls_real_are_mocks_and_a_copy_from_the_future_is_none() -> None:
+    doc = document()
+    del doc["deadline"]["kind"]
+    assert (row(doc, "D8").label, row(doc, "D8").closed) == ("pass (mock)", False)
+    doc["observed"]["copies"]["value"]["outside"][0]["newest"] = "2021-03-02"
+    assert row(doc, "D2").state == "fail"
 
 
 def test_what_the_inventory_has_none_of_is_derived_and_asked_again_when_it_comes() -> None:
@@ -302,6 +326,8 @@ def test_a_record_with_a_mistake_is_refused_with_its_line(tmp_path: Path, text: 
         ({"outside": 1.5}, "outside"),
         ({"decide": "soon"}, "decide"),
         ({"speed": 1}, "speed"),
+        ({"latency_s": 0}, "latency_s"),
+        ({"list_parallel": "many"}, "list_parallel"),
     ],
 )
 def test_figures_that_cannot_be_are_refused(part: dict[str, Any], says: str) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.exitplan.plans import items, site
+from toolkit.cli.main import app
 from toolkit.exitplan import judge, names, observe, record, tables, view
 from toolkit.exitplan.record import Evidence, Record
 from toolkit.files import write_json
@@ -275,3 +277,22 @@ def test_inside_a_rehearsal_everything_seen_is_a_mock(monkeypatch: pytest.Monkey
     assert observe.kind_here() == "real"
     monkeypatch.setenv("REHOST_ALLOW_ONLY", "127.0.0.0/8")
     assert observe.kind_here() == "mock"
+
+
+def test_the_command_looks_writes_and_judges(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for handle in (world.one, world.two):
+        world.zone(handle, "127.0.0.1")
+    world.delegate("ns1.first.example", "ns1.second.example")
+    world.site(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["exit", "check", "--observe", "--json"])
+    assert done.exit_code == 1, done.output
+    kept = record.load(tmp_path / "exit.yaml")
+    assert kept.evidence["operators"].value["distinct"] == 2
+    assert kept.evidence["operators"].kind == "real"
+    # Without looking again the record alone says the same.
+    again = CliRunner().invoke(app, ["exit", "check", "--json"])
+    states = {row["id"]: row["state"] for row in json.loads(again.stdout)["items"]}
+    assert (states["N3"], states["N4"], states["N1"]) == ("pass", "pass", "unknown")
+    refused = CliRunner().invoke(app, ["exit", "check", "--observe", "--as-of", "2021-01-01"])
+    assert getattr(refused.exception, "code", 0) == 2

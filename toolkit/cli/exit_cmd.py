@@ -320,9 +320,9 @@ def open_plan(
 
 def judged(opened: Opened) -> Checklist:
     """Judge the items of the profile."""
-    items = catalogue.load(_extra(opened.record), rules=tuple(rules.RULES)).values()
+    items = catalogue.load(_extra(opened.record), rules=tuple(rules.RULES))
     small = opened.record.profile == "small"
-    return judge.judge([item for item in items if item.small or not small], opened.view)
+    return judge.judge([item for item in items.values() if item.small or not small], opened.view, items)
 
 
 def _extra(found: Record) -> list[Path]:

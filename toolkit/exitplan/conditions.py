@@ -76,6 +76,8 @@ def _holds(condition: Mapping[str, Json], value: Json, view: View) -> tuple[bool
         names = sorted({str(row.get("vendor") or row.get("name")) for row in fits})
         return len(names) >= int(condition["at_least"]), f"{len(names)} ({_list(names)})" if names else "0"
     if "empty" in condition:
+        if not isinstance(value, list):
+            return None, f"{condition['of']} is {_show(value)}, which is no list"
         return (not value) == bool(condition["empty"]), _list([str(one) for one in value]) if value else "none"
     if "among" in condition:
         return value in condition["among"], _show(value)

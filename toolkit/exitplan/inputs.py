@@ -149,6 +149,10 @@ def _problems(record: Record, part: Mapping[str, Json]) -> Iterator[Problem]:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= top or (name == "eta" and value == 0) or (name == "safety" and value == 1):
             yield problem(name, "is out of range", "write a share such as 0.7, or a rate in Gbit/s")
+    for name in ("latency_s", "workers", "page_s", "list_parallel"):
+        value = part.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            yield problem(name, "is no number above 0", "write it like 0.05, or leave it out")
     for name in (*_HOURS, "since_last"):
         if part.get(name) is not None and not tables.checked(part[name], tables.hours):
             yield problem(name, "is no duration", "write it like 2h")

@@ -124,8 +124,8 @@ class Checklist:
         return not self.open(severity) and not self.problems
 
 
-def judge(items: Iterable[Item], view: View) -> Checklist:
-    """Return the state of every item."""
+def judge(items: Iterable[Item], view: View, known: Iterable[str] = ()) -> Checklist:
+    """Return the state of every item. ``known`` are the ids of a catalogue of which ``items`` is a part."""
     listed = tuple(items)
     rows = [_judge(item, view) for item in listed]
     rows = [_gate(row, rows, view) if row.item.rule == "gate" and row.state != "n/a" else row for row in rows]
@@ -133,8 +133,8 @@ def judge(items: Iterable[Item], view: View) -> Checklist:
     problems = []
     if len(waived) > CEILING:
         problems.append(f"{len(waived)} items are waived, {CEILING} is the ceiling: close some of them")
-    known = {item.id for item in listed}
-    for name in sorted({one.item for one in view.record.waived} - known):
+    named = {item.id for item in listed} | set(known)
+    for name in sorted({one.item for one in view.record.waived} - named):
         problems.append(f"a waiver names {name}, which is no item of this list")
     return Checklist(tuple(rows), view, tuple(problems))
 
@@ -146,7 +146,7 @@ def _judge(item: Item, view: View) -> Judged:
     if reason := _not_asked(item, view):
         return replace(blank, state="n/a", text=reason, evidence=())
     declared = view.record.not_applicable.get(item.id)
-    if declared is not None:
+    if declared is not None and item.waivable:  # else a word would do what a waiver may not
         if declared.inventory == view.inventory.digest:
             return replace(blank, state="n/a", text=f"{declared.reason} ({declared.by})", evidence=())
         return _waiver(replace(blank, text="called not applicable for another inventory: look again"), view)
@@ -264,18 +264,22 @@ def why_not(item: Item, owner: Owner, waiver: Waived, now: datetime.datetime) ->
         return "nobody can waive this item"
     if not owner.owner:
         return "the item has no owner, so nobody can tell that the approver is another"
-    if owner.owner in waiver.approvers:
+    if plain(owner.owner) in {plain(name) for name in waiver.approvers}:
         return f"{owner.owner} owns the item and cannot approve"
     return "expired" if waiver.expires <= now else ""
+
+
+def plain(name: str) -> str:
+    """Return a name as it is compared: ``Operations `` is ``operations``."""
+    return " ".join(name.casefold().split())
 
 
 def _gate(row: Judged, rows: Iterable[Judged], view: View) -> Judged:
     """X1: every other blocker is closed; a waived one by two people who do not own it."""
     others = [one for one in rows if one.item.severity == "blocker" and one.item.id != row.item.id]
     still = [one.item.id for one in others if not one.closed]
-    thin = [
-        one.item.id for one in others if one.state == "waived" and one.waiver and len(set(one.waiver.approvers)) < 2
-    ]
+    waived = [(one.item.id, one.waiver) for one in others if one.state == "waived" and one.waiver is not None]
+    thin = [name for name, waiver in waived if len({plain(person) for person in waiver.approvers}) < 2]
     if still:
         return replace(row, state="fail", text=f"{len(still)} blockers are open: {', '.join(still)}")
     if thin:

@@ -77,7 +77,7 @@ def copies(view: View) -> Outcome:
             shared.append(f"{row.get('name', 'a copy')} shares {', '.join(same)} with its source")
             continue
         age = (view.now - tables.moment(row["newest"])).total_seconds() / 3600 if row.get("newest") else None
-        if age is None or age > view.rpo_h:
+        if age is None or not 0 <= age <= view.rpo_h:
             old = "of unknown age" if age is None else f"{age:.1f} h old"
             shared.append(f"{row.get('name', 'a copy')} is {old}, the RPO is {view.rpo_h:g} h")
             continue
@@ -93,7 +93,7 @@ def deadline(view: View) -> Outcome:
     if view.deadline is None:
         return unknown(f"the deadline cannot be computed without {', '.join(view.missing)}")
     part = view.record.part("deadline")
-    kind: Kind = "mock" if part.get("kind") == "mock" else "real"
+    kind: Kind = "real" if part.get("kind") == "real" else "mock"  # what nobody calls real is none
     at = tables.moment(part["at"]) if part.get("at") else None
     found = view.deadline
     said = f"{found.verdict}: shortest notice {found.n_min:.0f} h ({found.bound_by}), notice {view.notice_h:g} h"
