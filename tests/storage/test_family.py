@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,18 @@ def test_assess_object_acl(mocked: Ends, run: Path) -> None:
     client.put_object(Bucket=name, Key="a", Body=b"x")
     assert outcomes(mocked, run, name)["object-acl-unseen"] == "converted"
     client.put_object_acl(Bucket=name, Key="a", ACL="public-read")
-    assert outcomes(mocked, run, name)["object-acl"] == "degraded"
+    assert outcomes(mocked, run, name)["object-acl"] == "converted"
+    config = {"object-acl": {"looked_at": 5, "granted": 2}}
+    subject = Resource("storage/bucket/x", {"name": "x", "versioning": "off"}, facts={"config": config})
+    alone = StorageFamily(source=None, target=None, workspace=run, tick=lambda progress: None)
+
+    def outcome(subject: Resource, abilities: Abilities) -> str:
+        return next(verdict.outcome for verdict in alone.assess(subject, abilities) if verdict.feature == "object-acl")
+
+    able = Abilities("ceph", frozenset({"acl"}))
+    assert outcome(subject, able) == "converted"
+    assert outcome(subject, Abilities("s3")) == "degraded"
+    assert outcome(replace(subject, facts={**subject.facts, "grants": "none"}), able) == "degraded"
 
 
 def test_assess_storage_class(mocked: Ends, run: Path) -> None:
@@ -316,6 +328,7 @@ def test_p7_no_secret_in_the_run_folder(mocked: Ends, run: Path) -> None:
 
 _COPY = """
 import re, sys
+from dataclasses import replace
 from pathlib import Path
 from tests.storage.ends import End, Ends, Move
 source, target, bucket, to, run = sys.argv[1:]

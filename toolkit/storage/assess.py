@@ -51,6 +51,7 @@ def _features(resource: Resource) -> Iterator[tuple[str, str, str]]:
             yield item, item, ", ".join(named)
     acls = config.get("object-acl")
     if acls and acls["granted"]:
-        yield "object-acl", "object-acl", f"{acls['granted']} of {acls['looked_at']} objects looked at"
+        row = "object-acl-none" if resource.facts.get("grants") == "none" else "object-acl"
+        yield "object-acl", row, f"{acls['granted']} of {acls['looked_at']} objects looked at"
     elif acls and acls["looked_at"]:
         yield "object-acl-unseen", "object-acl-unseen", f"{acls['looked_at']} objects looked at"
