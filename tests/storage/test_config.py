@@ -167,6 +167,18 @@ def test_policy_actions() -> None:
     assert say({"Action": "s3:*"}).value["Statement"][0]["Action"] == ["s3:*"]
 
 
+@pytest.mark.parametrize("gone", ["Action", "Resource", "Principal"])
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+@pytest.mark.parametrize("to", ["ceph", "aws"])
+def test_policy_with_a_hole_in_it_is_left_out(gone: str, effect: str, to: str) -> None:
+    entry = {"Effect": effect, "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::old/*"}
+    del entry[gone]
+    found = policy.translate({"Version": "2012-10-17", "Statement": entry}, scene(to=to))
+    assert found.value is None
+    assert rows(found)["policy/1"] == f"policy-{effect.lower()}"
+    assert say({"Principal": "arn:aws:iam::1:user/x"}, scene(to=to)).value is None
+
+
 def test_policy_that_the_source_made_void_stays_void() -> None:
     shut = scene({"public-access-block": t9.PAB})
     assert say({}, shut).value is None
@@ -365,7 +377,7 @@ def test_t9_report(configured: Move) -> None:
 def test_t9_written(configured: Move) -> None:
     source, target = (end.client for end in (configured.ends.source, configured.ends.target))
     before = t9.seen(source, configured.bucket)
-    configured.apply()
+    first = configured.apply()
     assert [change.id for change in configured.plan()] == []  # P4
     early = t9.seen(target, configured.target_bucket)
     assert early["lifecycle"] is None
@@ -399,6 +411,8 @@ def test_t9_written(configured: Move) -> None:
     assert [finding for finding in configured.verify("meta")[0] if finding.severity == "error"] == []
     assert t9.seen(source, configured.bucket) == before  # P1
     assert configured.plan() == []  # and planning again changes nothing back
+    again = [change for change in first if "/config/" in change.address]
+    assert {configured.family.observe(change) for change in again} == {"after"}  # applying the old plan is harmless
     configured.undo(last, purge=False)
     assert t9.seen(target, configured.target_bucket) == early
 

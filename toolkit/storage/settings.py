@@ -106,7 +106,7 @@ def _build(want: Resource, existing: State, needs: tuple[str, ...]) -> Iterator[
     if any(_same(now, one) for one in (want.body["value"], goal)) or (goal is None and _by_itself(want, now)):
         return
     before = replace(want, body={**want.body, "value": now}, facts={}) if now is not None else None
-    after = replace(want, body={**want.body, "value": goal})
+    after = replace(want, body={**want.body, "value": goal}, facts={**want.facts, "final": want.body["value"]})
     yield Change(want.address, "update" if before else "create", before, after, needs=needs)
 
 
@@ -131,8 +131,8 @@ def observe(target: Driver, change: Change) -> Seen:
     if not target.ex_exists(bucket):
         return "before"
     now = target.ex_config(bucket, item)
-    if _same(now, want.body["value"]):
-        return "after"
+    if any(_same(now, one) for one in (want.body["value"], want.facts.get("final", want.body["value"]))):
+        return "after"  # the cut-over may have been here since
     before = change.before.body["value"] if change.before is not None else None
     return "before" if _same(now, before) or (before is None and _by_itself(want, now)) else "other"
 
@@ -189,7 +189,7 @@ def drift(bucket: Resource, scene: Scene, desired: State) -> Iterator[Finding]:
         new, old = fresh.get(addr), planned.get(addr)
         if new is None or old is None or not _same(new.body["value"], old.body["value"]):
             item = split(addr)[3]
-            text = f"{item} of {scene.bucket} changed at the source since the plan was made"
+            text = f"{item} of {scene.bucket} is no longer translated as planned: the source or the site changed"
             yield Finding(addr, item, "different", text, "run `rehost plan`, then `rehost apply`")
 
 

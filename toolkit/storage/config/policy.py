@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from toolkit.storage.config import policy_words as words
@@ -79,7 +80,8 @@ def _overlap(allow: Statement, deny: Statement) -> bool:
     for key in ("Action", "Resource"):
         if f"Not{key}" in allow or f"Not{key}" in deny:
             continue  # everything but …: may meet anything
-        if not any(words.overlaps(one.lower(), other.lower()) for one in allow[key] for other in deny[key]):
+        pairs = product(allow.get(key, ("*",)), deny.get(key, ("*",)))
+        if not any(words.overlaps(one.lower(), other.lower()) for one, other in pairs):
             return False
     return True
 
@@ -222,10 +224,10 @@ def _operator(operator: str, key: str, ones: list[str], entry: Statement, part: 
 
 def _actions(entry: Statement, part: str, scene: Scene, notes: list[Note]) -> Statement:
     key = "Action" if "Action" in entry else "NotAction"
-    if scene.to_aws:
+    if scene.to_aws and entry.get(key):
         return {key: entry[key]}
-    known = [name for name in entry[key] if words.knows_action(name)]
-    unknown = sorted(set(entry[key]) - set(known))
+    known = [name for name in entry.get(key, ()) if words.knows_action(name)]
+    unknown = sorted(set(entry.get(key, ())) - set(known))
     if not known:
         raise _CannotSay(f"the target knows none of {', '.join(unknown)}")
     if unknown:
@@ -235,7 +237,7 @@ def _actions(entry: Statement, part: str, scene: Scene, notes: list[Note]) -> St
 
 def _resources(entry: Statement, scene: Scene) -> Statement:
     key = "Resource" if "Resource" in entry else "NotResource"
-    each = [_resource(told, scene) for told in entry[key]]
+    each = [_resource(told, scene) for told in entry.get(key, ())]
     found = {new for told in each for new in told}
     if not found or (key == "NotResource" and () in each):
         raise _CannotSay(f"it names no part of {scene.bucket}")

@@ -48,6 +48,8 @@ def renamed(told: Any, scene: Scene, on_behalf: str = "") -> tuple[Any, list[str
     """
     if told == "*":
         return "*", []
+    if not isinstance(told, Mapping):
+        return None, [str(told)]
     found: list[str] = []
     missing: list[str] = []
     for kind, names in told.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from toolkit.errors import AuthError, RehostError, Unreachable, Unsupported
+from toolkit.errors import AuthError, Conflict, RehostError, Unreachable, Unsupported
 from toolkit.model import Json, canonical
 from toolkit.storage.config.normal import effect, lifecycle_rule, normal
 from toolkit.storage.drivers.border import border, code_of
@@ -94,18 +94,28 @@ def write(client: Any, bucket: str, item: str, value: Json) -> None:
     takes ``DELETE /bucket?encryption`` for ``DELETE /bucket`` (measured on 16.2).
     """
     for attempt in range(_TRIES):
-        if canonical(read_one(client, bucket, item)) == canonical(effect(value)):
+        if _holds(client, bucket, item, value):
             return
         time.sleep(0.2 * attempt)
         with border(f"{item} of {bucket}"):
-            if item == "acl":
-                client.put_bucket_acl(Bucket=bucket, **_acl(client.get_bucket_acl(Bucket=bucket)["Owner"], value))
-                continue
-            put, spelt, delete = _WRITERS[item]
-            if value is None and delete:
-                getattr(client, delete)(Bucket=bucket)
-            else:
-                getattr(client, put)(Bucket=bucket, **spelt(value))
+            _put(client, bucket, item, value)
+    if not _holds(client, bucket, item, value):
+        raise Conflict(f"{bucket} does not hold the {item} that it took", "look at it at the target, then run again")
+
+
+def _holds(client: Any, bucket: str, item: str, value: Json) -> bool:
+    return canonical(read_one(client, bucket, item)) == canonical(effect(value))
+
+
+def _put(client: Any, bucket: str, item: str, value: Json) -> None:
+    if item == "acl":
+        client.put_bucket_acl(Bucket=bucket, **_acl(client.get_bucket_acl(Bucket=bucket)["Owner"], value))
+        return
+    put, spelt, delete = _WRITERS[item]
+    if value is None and delete:
+        getattr(client, delete)(Bucket=bucket)
+    else:
+        getattr(client, put)(Bucket=bucket, **spelt(value))
 
 
 def _acl(owner: dict[str, Any], grants: list[list[str]] | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.httpsession import URLLib3Session
 
-from toolkit.errors import RehostError
+from toolkit.errors import Conflict, RehostError
 from toolkit.storage.drivers import config
 from toolkit.storage.drivers.border import border
 
@@ -103,6 +103,8 @@ def _asked(ask: Callable[[], bool]) -> bool | None:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return None if status in (401, 403, 429) or (status >= 500 and status != 501) else False
     except RehostError as exc:
+        if isinstance(exc, Conflict) and exc.__cause__ is None:
+            return False  # taken with 200, and not held
         if isinstance(exc.__cause__, ClientError):
             cause = exc.__cause__
             return _asked(lambda: _again(cause))
