@@ -16,11 +16,13 @@ from toolkit.storage import names
 from toolkit.storage.family import StorageFamily
 from toolkit.storage.rounds import BUCKET, OBJECTS, tail
 
-#: Features of the objects themselves. Every other verdict speaks of the bucket's configuration.
+#: Features of the objects themselves, and what keeps a bucket from being made for them. Every other verdict
+#: speaks of the bucket's configuration.
 OF_OBJECTS = frozenset(
     {
         *("objects", "metadata", "multipart", "tags", "versioning", "version-ids", "versions-left-behind"),
-        *("storage-class", "archived", "object-acl", "object-acl-unseen", "acl-unseen", "object-lock"),
+        *("storage-class", "archived", "object-acl", "object-acl-unseen", "object-lock", "lock-too-late"),
+        *("name-invalid", "name-taken", "bucket-limit", "space"),
     }
 )
 
