@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ from toolkit.storage import assess as verdicts
 from toolkit.storage import buckets, live, measured, names, planning, settings, terms, view
 from toolkit.storage import dependence as traces
 from toolkit.storage.config.scene import Maps, Scene
-from toolkit.storage.engine import check, gather, preflight, took, work
+from toolkit.storage.engine import check, gather, preflight, took, versionmap, work
 from toolkit.storage.engine import purge as purging
 from toolkit.storage.model import ROUNDS, Knobs, Round
 from toolkit.storage.protocol import Driver
@@ -235,9 +236,9 @@ class StorageFamily:
         preflight.check(self._job(want), slug(change.address), target_may_be_missing=True)
         if not target.ex_exists(str(want.body["bucket"])):
             return "before"
-        held = False
-        for todo in gather.todos(self._job(want), slug(change.address)):
-            for lane, row in todo.rows:
+        held, job, name = False, self._job(want), slug(change.address)
+        with closing(versionmap.recorded(job, name, gather.todos(job, name))) as todos:
+            for lane, row in (item for todo in todos for item in todo.rows):
                 if lane == round_of(change.address):
                     if row.work != "conflict":
                         return "before"

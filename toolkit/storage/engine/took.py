@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 
 from toolkit.model import Seen
-from toolkit.storage.engine import gather, listing, manifest, marks
+from toolkit.storage.engine import gather, listing, manifest, marks, versionmap
 from toolkit.storage.engine.compare import Todo
 from toolkit.storage.engine.faults import Fault, as_error
 from toolkit.storage.engine.gate import Gate
@@ -34,10 +35,11 @@ def took(job: Job, slug: str, lane: Round) -> Seen:
     todos = gather.decided(job, manifest.entries(path), target, Ledger(job.run, slug))
     held = False
     try:
-        for portion in _portions(todos, lane):
-            held = held or any(row.work == "conflict" for row in portion)
-            if not asyncio.run(_all_moved_on(job, [row for row in portion if row.work != "conflict"])):
-                return "before"
+        with closing(versionmap.recorded(job, slug, todos)) as recorded:
+            for portion in _portions(recorded, lane):
+                held = held or any(row.work == "conflict" for row in portion)
+                if not asyncio.run(_all_moved_on(job, [row for row in portion if row.work != "conflict"])):
+                    return "before"
     except Fault as fault:
         raise as_error(fault) from fault
     if held:
