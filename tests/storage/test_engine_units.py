@@ -128,7 +128,10 @@ def test_log_survives_a_torn_tail(tmp_path: Path) -> None:
     log = shardlog.ShardLog(tmp_path, "media-001-000001")
     log.intent(0, 10)
     log.wrote(3, ONE)
-    log.upload(b"big", "u1")
+    log.upload(b"big", "u1", "this")
+    log.part("u1", 2, b"\x0a" * 16)
+    log.upload(b"big", "u2", "that")
+    log.ended("u2")
     log.close()
     (path,) = shardlog.paths(tmp_path, "media-001-000001")
     with path.open("ab") as file:
@@ -136,7 +139,7 @@ def test_log_survives_a_torn_tail(tmp_path: Path) -> None:
     told = shardlog.story(tmp_path, "media-001-000001")
     assert told.intents == set(range(10))
     assert told.wrote == {3: ONE}
-    assert told.uploads == [(b"big", "u1")]
+    assert told.uploads == {"u1": shardlog.Left(b"big", "u1", "this", {2: "0a" * 16})}
 
 
 def test_log_attempts_follow_each_other(tmp_path: Path) -> None:

@@ -239,10 +239,9 @@ class StorageFamily:
         held, job, name = False, self._job(want), slug(change.address)
         with closing(versionmap.recorded(job, name, gather.todos(job, name))) as todos:
             for lane, row in (item for todo in todos for item in todo.rows):
-                if lane == round_of(change.address):
-                    if row.work != "conflict":
-                        return "before"
-                    held = True
+                if lane == round_of(change.address) and row.work != "conflict":
+                    return "before"
+                held = held or lane == round_of(change.address)
         return "other" if held else "after"
 
     def took(self, change: Change) -> Seen:

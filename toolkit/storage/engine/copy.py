@@ -26,6 +26,7 @@ from toolkit.storage.engine.faults import Fault, from_exception
 from toolkit.storage.engine.gate import Hold
 from toolkit.storage.engine.http import Store, persist
 from toolkit.storage.engine.listing import history
+from toolkit.storage.engine.uploads import Uploads
 from toolkit.storage.model import Entry, Knobs, Written, shown
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Lane:
     target: Store
     hold: Hold
     knobs: Knobs
-    opened: Callable[[bytes, str], None]  # told of each multipart upload before its first part
+    uploads: Uploads  # told of each multipart upload; knows what an interrupted attempt left
     place: int = -1  # where the row belongs in the target's history of its key, -1 = none is kept
     create_only: bool = False  # nothing may be there yet; the target refuses the PUT if something is
     #: Told of an object that changed since it was listed, before its newer content is written.

@@ -68,7 +68,8 @@ class Ledger:
     def uploads(self) -> Iterator[tuple[bytes, str]]:
         """Yield the multipart uploads that shards without an end have opened."""
         for shard in self._open:
-            yield from shardlog.story(self._run, shard).uploads
+            for left in shardlog.story(self._run, shard).uploads.values():
+                yield left.key, left.upload
 
 
 def _range(path: Path) -> tuple[bytes, bytes]:

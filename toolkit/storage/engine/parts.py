@@ -9,38 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
-from toolkit.storage.engine.connection import Headers
-from toolkit.storage.engine.copy import (
-    Copied,
-    Lane,
-    Stream,
-    Trust,
-    attire,
-    dressed,
-    judge,
-    pin,
-    plain,
-    put_tags,
-    withdraw,
-)
-from toolkit.storage.engine.digest import (
-    Composites,
-    candidates,
-    composite,
-    content_md5,
-    cut,
-    md5,
-    parts_of,
-)
+from toolkit.storage.engine.copy import Copied, Lane, Trust, attire, dressed, judge, pin, plain, withdraw
+from toolkit.storage.engine.digest import Composites, candidates, cut, md5, parts_of
 from toolkit.storage.engine.faults import Fault
 from toolkit.storage.engine.http import Store, persist
+from toolkit.storage.engine.replay import OTHER, Span, read_span, upload
 from toolkit.storage.model import Entry, Written, shown
 
-Span = tuple[int, int]
-_OTHER = "rehost:OtherETag"  # a code no store sends
-_TOGETHER = 4  # parts of one object under way at once
+_TOGETHER = 4  # questions at once
 _MOST_CANDIDATES = 12
 
 
@@ -167,7 +144,7 @@ async def _try_usual(lane: Lane, entry: Entry, count: int) -> int:
 
     async def attempt() -> int:
         composites = Composites(units)
-        async for chunk in _read(lane, entry, (0, entry.size)):
+        async for chunk in read_span(lane, entry, (0, entry.size)):
             composites.update(chunk)
         return composites.find(entry.etag)
 
@@ -177,16 +154,16 @@ async def _try_usual(lane: Lane, entry: Entry, count: int) -> int:
 async def _replay(lane: Lane, entry: Entry, trust: Trust, spans: list[Span]) -> Written | None:
     """Upload in these parts. Returns ``None``, with nothing left behind, if the ETag would differ."""
     try:
-        return await _upload(lane, entry, trust, spans, entry.etag)
+        return await upload(lane, entry, trust, spans, entry.etag)
     except Fault as fault:
-        if fault.code_name == _OTHER:
+        if fault.code_name == OTHER:
             return None
         raise
 
 
 async def _convert(lane: Lane, entry: Entry, trust: Trust) -> Copied:
     """Upload in parts of our own and read everything back."""
-    done = await _upload(lane, entry, trust, cut(entry.size, max(lane.knobs.part, -(-entry.size // 10_000))), "")
+    done = await upload(lane, entry, trust, cut(entry.size, max(lane.knobs.part, -(-entry.size // 10_000))), "")
     mine = await persist(lambda: _whole_digest(lane, entry), lane.source)
     there = Entry(entry.key, done.target_version, True, False, entry.size, done.target_etag, "", "")
     theirs = await persist(lambda: _digest_of(lane.target, there, lane.knobs.chunk), lane.target)
@@ -210,148 +187,3 @@ async def _digest_of(store: Store, entry: Entry, chunk: int) -> str:
     if seen != entry.size:
         raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes expected, {seen} read")
     return running.hexdigest()
-
-
-async def _upload(lane: Lane, entry: Entry, trust: Trust, spans: list[Span], expected: str) -> Written:
-    upload = await persist(lambda: _create(lane, entry, trust), lane.target)
-    try:
-        digests = await _all_parts(lane, entry, upload, spans)
-        etag = composite(digests)
-        if expected and etag != expected:
-            # Not these boundaries, or a corrupt read: the caller looks for others before giving up.
-            raise Fault("refused", lane.source.where, "other boundaries", code=_OTHER)  # noqa: TRY301
-        done = await _complete(lane, entry, upload, digests)
-    except BaseException:
-        await _abort(lane.target, entry.key, upload)
-        raise
-    if trust.tags:
-        await put_tags(lane, entry, done.target_version)
-    return done
-
-
-async def _create(lane: Lane, entry: Entry, trust: Trust) -> str:
-    store, stamp = lane.door(entry)
-    owner = [pair for pair in stamp if pair[0] != "rgwx-version-id"]  # the id comes when the upload is completed
-    _, body = await store.read("POST", entry.key, query=[("uploads", ""), *owner], headers=trust.send)
-    found = re.search(rb"<UploadId>([^<]+)</UploadId>", body)
-    if found is None:
-        raise Fault("retry", lane.target.where, "no upload id in the answer")
-    upload = found.group(1).decode()
-    lane.opened(entry.key, upload)
-    return upload
-
-
-async def _all_parts(lane: Lane, entry: Entry, upload: str, spans: list[Span]) -> list[bytes]:
-    digests = [b""] * len(spans)
-    numbers = iter(range(len(spans)))
-
-    async def work() -> None:
-        for number in numbers:
-            digests[number] = await persist(
-                lambda: _one_part(lane, entry, upload, number, spans[number]),  # noqa: B023 - awaited at once
-                lane.source,
-                lane.target,
-            )
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(_TOGETHER, len(spans))):
-                group.create_task(work())
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from several
-    return digests
-
-
-async def _one_part(lane: Lane, entry: Entry, upload: str, number: int, span: Span) -> bytes:
-    size = span[1] - span[0]
-    query = [("partNumber", str(number + 1)), ("uploadId", upload)]
-    if size <= lane.knobs.small:
-        held = await lane.hold.take(size)
-        try:
-            body = b"".join([chunk async for chunk in _read(lane, entry, span)])
-            digest = md5(body)
-            send = {"Content-MD5": content_md5(digest.digest())}
-            headers, _ = await lane.target.read("PUT", entry.key, query=query, headers=send, body=body)
-        finally:
-            lane.hold.give(held)
-        seen = digest.hexdigest()
-    else:
-        stream = Stream(_read(lane, entry, span), size, "", lane.source.where)
-        send = {"Content-Length": str(size)}
-        try:
-            headers, _ = await lane.target.read("PUT", entry.key, query=query, headers=send, body=stream.body())
-        except Fault as fault:
-            raise (stream.fault or fault) from fault
-        seen = stream.digest
-    if headers.get("ETag", "").strip('"') != seen:
-        raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: part {number + 1} was stored wrongly")
-    return bytes.fromhex(seen)
-
-
-async def _read(lane: Lane, entry: Entry, span: Span) -> AsyncIterator[bytes]:
-    """Yield the bytes of one span of the pinned source object."""
-    query, pinned = pin(entry)
-    size = span[1] - span[0]
-    whole = size == entry.size
-    if not whole:
-        pinned["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-    seen = 0
-    async with lane.source.call("GET", entry.key, query=query, headers=pinned) as answer:
-        if not whole and answer.status != 206:
-            raise Fault("unsupported", lane.source.where, "the store ignores Range")
-        async for chunk in answer.content.iter_chunked(lane.knobs.chunk):
-            seen += len(chunk)
-            yield chunk
-    if seen != size:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {size} bytes expected, {seen} read")
-
-
-async def _complete(lane: Lane, entry: Entry, upload: str, digests: list[bytes]) -> Written:
-    parts = "".join(
-        f'<Part><PartNumber>{n}</PartNumber><ETag>"{digest.hex()}"</ETag></Part>' for n, digest in enumerate(digests, 1)
-    )
-    body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</CompleteMultipartUpload>'
-    expected = composite(digests)
-
-    async def attempt() -> Written:
-        try:
-            store, stamp = lane.door(entry)
-            query: list[tuple[str, str | bytes]] = [("uploadId", upload), *stamp]
-            headers, answer = await store.read(
-                "POST", entry.key, query=query, headers=lane.only_new, body=body.encode()
-            )
-        except Fault as fault:
-            if fault.code_name != "NoSuchUpload":
-                raise
-            # A lost answer may have completed it: the object itself tells.
-            headers, answer = Headers(), b""
-        if b"<Error>" in answer:  # a 200 whose body is an error
-            raise Fault("retry", lane.target.where, f"{shown(entry.key)}: completing the upload failed")
-        etag, version = _joined_etag(answer), headers.get("x-amz-version-id", "")
-        if not etag:  # some RGW releases answer without ETag and version
-            there, _ = await lane.target.read("HEAD", entry.key)
-            etag, version = there.get("ETag", "").strip('"'), there.get("x-amz-version-id", "")
-        if etag != expected:
-            text = f"{shown(entry.key)}: the target joined the parts wrongly"
-            raise Fault("refused", lane.target.where, text, code="" if answer else "NoSuchUpload")
-        return Written(entry.key, entry.version, entry.etag, version, etag, entry.size, False)
-
-    return await persist(attempt, lane.target)
-
-
-def _joined_etag(answer: bytes) -> str:
-    found = re.search(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)", answer)
-    return found.group(1).decode() if found else ""
-
-
-async def _abort(store: Store, key: bytes, upload: str) -> None:
-    await asyncio.shield(abort(store, key, upload))
-
-
-async def abort(store: Store, key: bytes, upload: str) -> None:
-    """Abort an upload; that it is not there (any more) is what we want."""
-    try:
-        await persist(lambda: store.read("DELETE", key, query=[("uploadId", upload)]), store)
-    except Fault as fault:
-        if fault.kind != "gone" and fault.code_name != "NoSuchUpload":
-            raise

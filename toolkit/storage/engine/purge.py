@@ -22,7 +22,7 @@ from toolkit.storage.engine.gate import Gate
 from toolkit.storage.engine.gone import is_it
 from toolkit.storage.engine.http import Store, persist, session
 from toolkit.storage.engine.ledger import Ledger
-from toolkit.storage.engine.parts import abort
+from toolkit.storage.engine.replay import abort
 from toolkit.storage.engine.work import Job
 from toolkit.storage.model import REMOVALS, Entry, Row, Written
 

@@ -3,7 +3,8 @@
 One append-only file per shard and attempt, ``log/<shard>.epoch-N.log``: each line is a CRC and a
 JSON object, so a torn tail is recognised and dropped. ``intent`` lines name the manifest rows about
 to be written, ``wrote`` lines what the target then holds, ``upload`` lines an open multipart upload,
-``followed`` lines the ETag of an object that changed since it was listed.
+``part`` lines the MD5 of a part of it, ``ended`` lines its end, ``followed`` lines the ETag of an object
+that changed since it was listed.
 When a shard is done its lines are sealed into ``result/<shard>.parquet``.
 """
 
@@ -44,9 +45,17 @@ class ShardLog:
         """Say that rows ``[start, stop)`` are about to be written."""
         self._line({"do": "intent", "start": start, "stop": stop})
 
-    def upload(self, key: bytes, upload: str) -> None:
-        """Remember an open multipart upload, so that a crash leaves no orphan."""
-        self._line({"do": "upload", "key": _b64(key), "upload": upload})
+    def upload(self, key: bytes, upload: str, of: str) -> None:
+        """Remember an open multipart upload, so that a crash leaves no orphan. ``of``: what is uploaded."""
+        self._line({"do": "upload", "key": _b64(key), "upload": upload, "of": of})
+
+    def part(self, upload: str, number: int, digest: bytes) -> None:
+        """Remember the MD5 of the source's bytes that stand at the target as a part (the first is 1)."""
+        self._line({"do": "part", "upload": upload, "number": number, "md5": digest.hex()})
+
+    def ended(self, upload: str) -> None:
+        """Say that an upload is completed or aborted."""
+        self._line({"do": "ended", "upload": upload})
 
     def followed(self, key: bytes, etag: str) -> None:
         """Remember that newer content than was listed is about to be written."""
@@ -71,13 +80,23 @@ class ShardLog:
         self._file.write(b"%08x %b\n" % (zlib.crc32(data), data))
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A multipart upload whose end no log tells, with the MD5 (hex) of the parts that stand at the target."""
+
+    key: bytes
+    upload: str
+    of: str = ""
+    parts: dict[int, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Story:
     """Everything the logs of one shard say. Bounded by the size of a shard."""
 
     intents: set[int] = field(default_factory=set)
     wrote: dict[int, Written] = field(default_factory=dict)
-    uploads: list[tuple[bytes, str]] = field(default_factory=list)
+    uploads: dict[str, Left] = field(default_factory=dict)
     followed: dict[bytes, list[str]] = field(default_factory=dict)
 
 
@@ -96,7 +115,12 @@ def story(run: Path, shard: str) -> Story:
                 case "intent":
                     told.intents.update(range(line["start"], line["stop"]))
                 case "upload":
-                    told.uploads.append((base64.b64decode(line["key"]), line["upload"]))
+                    name = line["upload"]
+                    told.uploads[name] = Left(base64.b64decode(line["key"]), name, line.get("of", ""))
+                case "part" if line["upload"] in told.uploads:
+                    told.uploads[line["upload"]].parts[line["number"]] = line["md5"]
+                case "ended":
+                    told.uploads.pop(line["upload"], None)
                 case "followed":
                     told.followed.setdefault(base64.b64decode(line["key"]), []).append(line["etag"])
                 case "wrote":

@@ -31,7 +31,8 @@ from toolkit.storage.engine.http import Store
 from toolkit.storage.engine.line import Line
 from toolkit.storage.engine.manifest import local_disk
 from toolkit.storage.engine.one import copy_row, written_before
-from toolkit.storage.engine.parts import abort
+from toolkit.storage.engine.replay import abort
+from toolkit.storage.engine.uploads import Uploads
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
 
 #: Told of objects and bytes done, and of the reason for standing still, if there is one.
@@ -162,10 +163,7 @@ def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick, line: Line) -> None:
     told = shardlog.story(job.run, lease.shard.id)
     log = shardlog.ShardLog(job.run, lease.shard.id)
-
-    def opened(key: bytes, upload: str) -> None:
-        log.upload(key, upload)
-        log.sync()
+    uploads = Uploads(log, told.uploads.values())
 
     def followed(key: bytes, etag: str) -> None:
         log.followed(key, etag)
@@ -177,14 +175,14 @@ async def _run(job: Job, lease: Lease, pace: Pace, tick: Tick, line: Line) -> No
         source = Store(job.source, job.source_bucket, http, gates[0], job.knobs)
         target = Store(job.target, job.target_bucket, http, gates[1], job.knobs)
         hold = Hold(job.knobs.hold)
-        lane = Lane(source, target, hold, job.knobs, opened, create_only=job.create_only)
+        lane = Lane(source, target, hold, job.knobs, uploads, create_only=job.create_only)
         lane = replace(lane, followed=followed, meant=told.followed, terms=job.terms)
         if job.loader is not None:
             lane = replace(lane, loader=Store(job.loader, job.target_bucket, http, gates[1], job.knobs))
         try:
-            for key, upload in told.uploads:
-                await abort(target, key, upload)
             await _Shard(job, lease, log, lane, tick).work(told)
+            for left in uploads.rest():
+                await abort(target, left.key, left.upload)
         finally:
             pace.source, pace.target = gates[0].limit, gates[1].limit
             pace.retries += gates[0].retries + gates[1].retries
