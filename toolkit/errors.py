@@ -10,6 +10,7 @@ sqlite3, OSError) are translated once, where they enter, ``from`` their cause.
     ├── Paused                  5   waiting for a clock, or a side that stopped answering
     ├── NeedsHuman              7   a person must decide or act
     ├── AuthError              10   credentials missing, wrong or refused
+    │   └── AccountClosed       7   the account is suspended: a person must ask the provider
     ├── NotFound               11   the named thing does not exist
     ├── Conflict               12   the thing exists and is not what we expected
     ├── Throttled              13   the other side asks us to slow down
@@ -84,6 +85,12 @@ class AuthError(RehostError):
     """Credentials are missing, wrong, or refused by the provider."""
 
     code = 10
+
+
+class AccountClosed(AuthError):
+    """The account or user is suspended or closed: no other key will help, a person must ask."""
+
+    code = 7
 
 
 class NotFound(RehostError):

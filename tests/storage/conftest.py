@@ -7,12 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.storage.ends import End, Ends
+from tests.storage.ends import End, Ends, fresh
+from tests.storage.matrix import World
+from toolkit import leases
 from toolkit.rehearsal import net
+from toolkit.rehearsal.faultproxy import FaultProxy, running
 from toolkit.rehearsal.mockaws import Store, start_store
+from toolkit.storage.engine import http
+from toolkit.storage.sign import Keys
 
 _MOTO = """
 import logging, sys, threading
@@ -97,3 +103,40 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture(scope="session")
+def proxies(mocked: Ends) -> Iterator[tuple[FaultProxy, FaultProxy]]:
+    """A fault proxy before each mocked store."""
+    made = [
+        FaultProxy(end.endpoint, side=side, keys=Keys(end.key, end.secret))
+        for side, end in (("source", mocked.source), ("target", mocked.target))
+    ]
+    with running(*made):
+        yield made[0], made[1]
+
+
+@pytest.fixture
+def world(mocked: Ends, proxies: tuple[FaultProxy, FaultProxy], run: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An empty bucket at the source, honest proxies, retries without their pauses."""
+    monkeypatch.setattr(http, "_BASE", 0.001)
+    for proxy in proxies:
+        proxy.forget()
+        proxy.inject()
+    behind = [
+        End(end.kind, proxy.endpoint, end.key, end.secret, end.wrong)
+        for end, proxy in zip((mocked.source, mocked.target), proxies, strict=True)
+    ]
+    bucket = fresh("matrix")
+    mocked.source.client.create_bucket(Bucket=bucket)
+    made = World(mocked, Ends(*behind), *proxies, bucket, run, fresh("to"))
+    add = leases.add
+
+    def between(*arguments: Any) -> None:
+        happens, made.meanwhile = made.meanwhile, None
+        if happens is not None:
+            happens()
+        add(*arguments)
+
+    monkeypatch.setattr(leases, "add", between)
+    return made

@@ -210,6 +210,11 @@ def contents(end: End, bucket: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def etags(end: End, bucket: str) -> dict[str, str]:
+    """Return the ETags of the newest objects of a bucket as boto3 alone lists them."""
+    return {item["Key"]: item["ETag"] for item in listed(end.client, "list_objects_v2", "Contents", bucket)}
+
+
 def listed(client: Any, call: str, what: str, bucket: str) -> Iterator[Any]:
     for page in client.get_paginator(call).paginate(Bucket=bucket):
         yield from page.get(what, [])

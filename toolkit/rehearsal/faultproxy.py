@@ -72,6 +72,10 @@ class FaultProxy:
         """The requests that passed, the oldest first (the last hundred thousand of them)."""
         return tuple(self._stand.seen)
 
+    def forget(self) -> None:
+        """Forget the requests that passed."""
+        self._stand.seen.clear()
+
     def count(self, *, fault: str = "", operation: str = "", method: str = "") -> int:
         """Return how many requests passed that look like this."""
         return sum(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from botocore import exceptions as boto
 
 from toolkit.errors import (
+    AccountClosed,
     AuthError,
     Conflict,
     NotFound,
@@ -75,7 +76,7 @@ def _judged(what: str, exc: boto.ClientError) -> RehostError:
         remedy = (
             "the account may be suspended: ask the provider whether it is still open; nothing here is lost by waiting"
         )
-        return AuthError(text, remedy)
+        return AccountClosed(text, remedy)
     if code in _AUTH:
         return AuthError(text, "check the credentials of this provider and what they may do")
     if code in _ABSENT:

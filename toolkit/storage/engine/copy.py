@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from toolkit.storage.engine import dress
 from toolkit.storage.engine import headers as kept
 from toolkit.storage.engine.digest import content_md5, is_single, md5
-from toolkit.storage.engine.faults import Fault, from_exception
+from toolkit.storage.engine.faults import READ, SIZE, STORED, Fault, from_exception
 from toolkit.storage.engine.gate import Hold
 from toolkit.storage.engine.http import Store, persist
 from toolkit.storage.engine.listing import history
@@ -101,7 +101,9 @@ def judge(entry: Entry, store: Store, headers: Mapping[str, str], size: int) -> 
     if etag != entry.etag:
         raise Fault("changed", store.where, f"{shown(entry.key)} has changed since it was listed")
     if size != entry.size:
-        raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes listed, {size} announced")
+        raise Fault(
+            "corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes listed, {size} announced", code=SIZE
+        )
     trusted = is_single(etag) and kept.digest_is_md5(headers)
     return Trust(etag, size, trusted, kept.sendable(headers, store.where), kept.tags(headers), dress.look(headers))
 
@@ -192,10 +194,14 @@ async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes, bytes]:
         trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length") or entry.size))
         body = await answer.read()
     if len(body) != entry.size:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read")
+        raise Fault(
+            "corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read", code=SIZE
+        )
     digest = md5(body).digest()
     if trust.trusted and digest.hex() != trust.etag:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag")
+        raise Fault(
+            "corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag", code=READ
+        )
     return trust, body, digest
 
 
@@ -205,7 +211,7 @@ async def _read_twice(lane: Lane, entry: Entry, first: bytes) -> str:
     async def again() -> None:
         _, _, second = await read_whole(lane, entry)
         if second != first:
-            raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
+            raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes", code=READ)
 
     await persist(again, lane.source)
     return "double-read"
@@ -223,7 +229,12 @@ async def confirm(lane: Lane, entry: Entry, headers: Mapping[str, str], expected
     version = headers.get("x-amz-version-id", "")
     if lane.target.proof(headers) != expected:
         await withdraw(lane, entry.key, version)
-        raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: the target stored other bytes than were sent")
+        raise Fault(
+            "corrupt",
+            lane.target.where,
+            f"{shown(entry.key)}: the target stored other bytes than were sent",
+            code=STORED,
+        )
     return Written(entry.key, entry.version, entry.etag, version, etag, entry.size, False)
 
 
@@ -294,9 +305,9 @@ class Stream:
                 await hashing
             self.digest = running.hexdigest()
             if seen != self._size:
-                raise Fault("corrupt", self._where, f"{self._size} bytes expected, {seen} read")  # noqa: TRY301
+                raise Fault("corrupt", self._where, f"{self._size} bytes expected, {seen} read", code=SIZE)  # noqa: TRY301
             if self._expected and self.digest != self._expected:
-                raise Fault("corrupt", self._where, "the bytes read do not match the ETag")  # noqa: TRY301
+                raise Fault("corrupt", self._where, "the bytes read do not match the ETag", code=READ)  # noqa: TRY301
         except Fault as fault:
             self.fault = fault
             raise
@@ -354,7 +365,7 @@ async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
         async for chunk in answer.content.iter_chunked(lane.knobs.chunk):
             running.update(chunk)
     if running.hexdigest() != first:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes")
+        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes", code=READ)
 
 
 async def redress(lane: Lane, entry: Entry, done: Written) -> None:

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from toolkit.errors import (
+    AccountClosed,
     AuthError,
     Conflict,
     NeedsHuman,
@@ -94,6 +95,8 @@ _CODES: dict[str, Kind] = {
     "NotImplemented": "unsupported",
     "NoSuchUpload": "retry",
 }
+#: The account itself is shut, not one key of it.
+CLOSED = frozenset({"UserSuspended", "AccountProblem", "AllAccessDisabled", "NotSignedUp"})
 _STATUS: dict[int, Kind] = {
     401: "credentials",
     403: "denied",
@@ -157,6 +160,9 @@ def from_exception(where: str, exc: Exception) -> Fault:
     return Fault("retry", where, f"{type(exc).__name__}: {exc}")
 
 
+#: Why bytes are not what they should be; codes no store sends, each the reason that a finding names.
+SIZE, READ, STORED = "rehost:size_mismatch", "rehost:corrupt_source_read", "rehost:corrupt_target_write"
+
 #: What a request may raise that is the network's doing, not ours.
 TRANSPORT: tuple[type[Exception], ...] = (NoConnection, Broken, TimeoutError, ssl.SSLError)
 
@@ -165,6 +171,10 @@ def as_error(fault: Fault) -> RehostError:
     """Return the public error for a fault that stops the work."""
     text = fault.text
     match fault.kind:
+        case "credentials" if fault.code_name in CLOSED:
+            return AccountClosed(
+                text, "ask the provider whether this account is still open; nothing is lost by waiting"
+            )
         case "credentials" | "denied" | "shut" | "kms":
             return AuthError(text, "check the credentials of this provider and whether its account is still open")
         case "skew":

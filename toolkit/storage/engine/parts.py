@@ -12,7 +12,7 @@ import re
 
 from toolkit.storage.engine.copy import Copied, Lane, Trust, attire, dressed, judge, pin, plain, withdraw
 from toolkit.storage.engine.digest import Composites, candidates, cut, md5, parts_of
-from toolkit.storage.engine.faults import Fault
+from toolkit.storage.engine.faults import READ, SIZE, STORED, Fault
 from toolkit.storage.engine.http import Store, persist
 from toolkit.storage.engine.replay import OTHER, Span, read_span, upload
 from toolkit.storage.model import Entry, Written, shown
@@ -47,7 +47,7 @@ async def _in_parts(lane: Lane, entry: Entry, trust: Trust) -> Copied:
             return await _convert(lane, entry, trust)
         raise
     # The boundaries are certain, so it is the bytes that are wrong, twice.
-    raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag")
+    raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag", code=READ)
 
 
 async def _head(store: Store, entry: Entry) -> Trust:
@@ -169,7 +169,9 @@ async def _convert(lane: Lane, entry: Entry, trust: Trust) -> Copied:
     theirs = await persist(lambda: _digest_of(lane.target, there, lane.knobs.chunk), lane.target)
     if mine != theirs:
         await withdraw(lane, entry.key, done.target_version)
-        raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: the copy read back differs from the source")
+        raise Fault(
+            "corrupt", lane.target.where, f"{shown(entry.key)}: the copy read back differs from the source", code=STORED
+        )
     return Copied(done, "converted", "its part boundaries cannot be learned: same bytes, another ETag")
 
 
@@ -185,5 +187,5 @@ async def _digest_of(store: Store, entry: Entry, chunk: int) -> str:
             running.update(data)
             seen += len(data)
     if seen != entry.size:
-        raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes expected, {seen} read")
+        raise Fault("corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes expected, {seen} read", code=SIZE)
     return running.hexdigest()

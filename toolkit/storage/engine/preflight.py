@@ -1,8 +1,8 @@
 """Before the first byte: does each side answer, to us, and with a clock that is near ours?
 
 Enters: a job. Leaves: nothing, or the error that a person must see before anything is copied:
-``NeedsHuman`` for a suspended user or a missing bucket, ``Refused`` for clocks more than five minutes
-apart, and whatever the fault is elsewhere. In the middle of a run the same trouble is a pause.
+``AccountClosed`` for a suspended user, ``NeedsHuman`` for a missing bucket, ``Refused`` for clocks more
+than five minutes apart, and whatever the fault is elsewhere. In the middle of a run the same trouble is a pause.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from toolkit.storage.model import DataPlane, Knobs
 
 log = logging.getLogger(__name__)
 WARN, REFUSE = 60.0, 300.0  # seconds of clock skew
-_SHUT = frozenset({"UserSuspended", "AccountProblem", "AllAccessDisabled", "NotSignedUp"})
 
 
 def check(job: Job, slug: str, *, target_may_be_missing: bool = False) -> None:
@@ -53,7 +52,4 @@ async def _ask(plane: DataPlane, bucket: str, knobs: Knobs, begun: bool, *, abse
 def _judged(fault: Fault) -> RehostError:
     if fault.kind == "no-bucket" or (fault.kind == "gone" and not fault.key):
         return NeedsHuman(fault.text, "check the bucket's name, its region (zonegroup) and who owns it")
-    if fault.code_name in _SHUT:
-        remedy = "ask the provider whether this account is still open; nothing was copied yet"
-        return NeedsHuman(fault.text, remedy)
     return as_error(fault)

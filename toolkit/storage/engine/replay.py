@@ -164,7 +164,9 @@ async def _send_part(lane: Lane, entry: Entry, upload: str, number: int, span: S
             raise (stream.fault or fault) from fault
         seen = stream.digest
     if headers.get("ETag", "").strip('"') != seen:
-        raise Fault("corrupt", lane.target.where, f"{shown(entry.key)}: part {number + 1} was stored wrongly")
+        raise Fault(
+            "corrupt", lane.target.where, f"{shown(entry.key)}: part {number + 1} was stored wrongly", code=STORED
+        )
     return bytes.fromhex(seen)
 
 
@@ -183,7 +185,7 @@ async def read_span(lane: Lane, entry: Entry, span: Span) -> AsyncIterator[bytes
             seen += len(chunk)
             yield chunk
     if seen != size:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {size} bytes expected, {seen} read")
+        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: {size} bytes expected, {seen} read", code=SIZE)
 
 
 async def _complete(lane: Lane, entry: Entry, upload: str, digests: list[bytes]) -> Written:

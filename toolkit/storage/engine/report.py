@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from toolkit.model import Finding, Json
 from toolkit.storage.engine.dress import LEFT_OUT
-from toolkit.storage.engine.faults import Fault
+from toolkit.storage.engine.faults import READ, SIZE, STORED, Fault
 from toolkit.storage.engine.gone import BACK
 from toolkit.storage.model import Entry, Row, shown
 
@@ -55,6 +55,8 @@ def failed(address: str, entry: Entry, fault: Fault) -> Finding:
             remedy = "allow kms:Decrypt on the key of this object, or enable the key, then apply again"
             evidence["reason"] = "kms_denied"
         case "corrupt":
+            if fault.code_name in (SIZE, READ, STORED):
+                evidence |= {"reason": fault.code_name.removeprefix("rehost:"), "code": ""}
             remedy = "the source or the way to it delivers wrong bytes; apply again, else restore it from a backup"
         case _:
             remedy = "apply again; if it stays, look at the code the store gave"
