@@ -19,6 +19,7 @@ from toolkit.errors import RehostError
 from toolkit.journal import Journal
 from toolkit.model import Change, Finding, Plan
 from toolkit.rehearsal.faultproxy import FaultProxy
+from toolkit.storage.family import StorageFamily
 from toolkit.storage.model import Knobs
 
 #: Small portions and few tries; no pauses. Timeouts stay long: a busy machine is no fault.
@@ -81,9 +82,9 @@ class World:
     def struck(self) -> int:
         return sum(rule["struck"] for proxy in (self.source, self.target) for rule in proxy.rules.tally())
 
-    def apply(self) -> RehostError | None:
+    def apply(self, family: StorageFamily | None = None) -> RehostError | None:
         """Plan once, honestly; then apply, and return how it ended."""
-        family = self.move.family
+        family = family or self.move.family
         with Journal(self.run / "journal.db") as journal:
             plan = Plan("matrix", "run", "2021-02-01T00:00:00Z", tuple(self.changes), ())
             try:

@@ -35,6 +35,9 @@ from toolkit.storage.engine.replay import abort
 from toolkit.storage.engine.uploads import Uploads
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
 
+_FEW = 50  # one row in so many may be slow without holding up the others
+_PARKED = 16  # batches open at most, slow ones included
+
 #: Told of objects and bytes done, and of the reason for standing still, if there is one.
 Tick = Callable[[int, int, str], None]
 
@@ -104,6 +107,12 @@ class Batch:
     start: int
     stop: int
     results: list[Result] = field(default_factory=list)
+    logged: int = 0  # how many of the results are on disk
+
+    @property
+    def parked(self) -> bool:
+        """All but a few rows are done: those are slow, and the shard need not wait for them."""
+        return self.stop - self.start - len(self.results) <= max(1, (self.stop - self.start) // _FEW)
 
     @property
     def complete(self) -> bool:
@@ -242,8 +251,8 @@ class _Shard:
         last = None
         for of_batch in _batches(rows, self._job.knobs.batch_rows):
             # A key with more versions than a batch goes on only when its earlier ones are written.
-            most = 0 if of_batch[0].row.entry.key == last else 1
-            while len(self._open) > most:
+            follows = of_batch[0].row.entry.key == last
+            while self._open if follows else self._crowded():
                 self._closed.clear()
                 await self._closed.wait()
             last = of_batch[-1].row.entry.key
@@ -256,6 +265,13 @@ class _Shard:
         for _ in range(self._job.knobs.in_flight):
             await self._queue.put(None)
 
+    def _crowded(self) -> bool:
+        """Two batches are open at most, beside those that only wait for slow objects: what they did is on disk."""
+        for batch in self._open:
+            if batch.parked and batch.logged < len(batch.results):
+                self._write(batch)
+        return sum(not batch.parked for batch in self._open) > 1 or len(self._open) > _PARKED
+
     async def _worker(self, before: dict[int, Written]) -> None:
         while (portion := await self._queue.get()) is not None:
             batch, of_key = portion
@@ -267,6 +283,7 @@ class _Shard:
                 else:
                     batch.results.append(await self._row(item))
             self._commit()
+            self._closed.set()
 
     async def _row(self, item: Numbered) -> Result:
         number, row, place = item
@@ -339,13 +356,13 @@ class _Shard:
                 exceptions=[result.finding for result in batch.results if result.finding is not None],
             )
             self._open.popleft()
-            self._closed.set()
             self._tick(len(done), sum(result.size for result in done), "")
 
     def _write(self, batch: Batch) -> None:
-        for result in batch.results:
+        for result in batch.results[batch.logged :]:
             if result.written is not None:
                 self._log.wrote(result.number, result.written)
+        batch.logged = len(batch.results)
         self._log.sync()
 
     def _keep(self) -> None:
