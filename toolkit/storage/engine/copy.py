@@ -95,15 +95,17 @@ def pin(entry: Entry) -> tuple[list[tuple[str, str | bytes]], dict[str, str]]:
     return query, {"If-Match": f'"{entry.etag}"'}
 
 
+def _wrong(store: Store, entry: Entry, text: str, code: str) -> Fault:
+    return Fault("corrupt", store.where, f"{shown(entry.key)}: {text}", code=code)
+
+
 def judge(entry: Entry, store: Store, headers: Mapping[str, str], size: int) -> Trust:
     """Read the headers of an answer to GET or HEAD and hold them against the listing."""
     etag = headers.get("ETag", "").strip('"')
     if etag != entry.etag:
         raise Fault("changed", store.where, f"{shown(entry.key)} has changed since it was listed")
     if size != entry.size:
-        raise Fault(
-            "corrupt", store.where, f"{shown(entry.key)}: {entry.size} bytes listed, {size} announced", code=SIZE
-        )
+        raise _wrong(store, entry, f"{entry.size} bytes listed, {size} announced", SIZE)
     trusted = is_single(etag) and kept.digest_is_md5(headers)
     return Trust(etag, size, trusted, kept.sendable(headers, store.where), kept.tags(headers), dress.look(headers))
 
@@ -194,14 +196,10 @@ async def read_whole(lane: Lane, entry: Entry) -> tuple[Trust, bytes, bytes]:
         trust = judge(entry, lane.source, answer.headers, int(answer.headers.get("Content-Length") or entry.size))
         body = await answer.read()
     if len(body) != entry.size:
-        raise Fault(
-            "corrupt", lane.source.where, f"{shown(entry.key)}: {entry.size} bytes listed, {len(body)} read", code=SIZE
-        )
+        raise _wrong(lane.source, entry, f"{entry.size} bytes listed, {len(body)} read", SIZE)
     digest = md5(body).digest()
     if trust.trusted and digest.hex() != trust.etag:
-        raise Fault(
-            "corrupt", lane.source.where, f"{shown(entry.key)}: the bytes read do not match the ETag", code=READ
-        )
+        raise _wrong(lane.source, entry, "the bytes read do not match the ETag", READ)
     return trust, body, digest
 
 
@@ -211,7 +209,7 @@ async def _read_twice(lane: Lane, entry: Entry, first: bytes) -> str:
     async def again() -> None:
         _, _, second = await read_whole(lane, entry)
         if second != first:
-            raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes", code=READ)
+            raise _wrong(lane.source, entry, "two reads gave different bytes", READ)
 
     await persist(again, lane.source)
     return "double-read"
@@ -229,12 +227,7 @@ async def confirm(lane: Lane, entry: Entry, headers: Mapping[str, str], expected
     version = headers.get("x-amz-version-id", "")
     if lane.target.proof(headers) != expected:
         await withdraw(lane, entry.key, version)
-        raise Fault(
-            "corrupt",
-            lane.target.where,
-            f"{shown(entry.key)}: the target stored other bytes than were sent",
-            code=STORED,
-        )
+        raise _wrong(lane.target, entry, "the target stored other bytes than were sent", STORED)
     return Written(entry.key, entry.version, entry.etag, version, etag, entry.size, False)
 
 
@@ -365,7 +358,7 @@ async def _hash_again(lane: Lane, entry: Entry, first: str) -> None:
         async for chunk in answer.content.iter_chunked(lane.knobs.chunk):
             running.update(chunk)
     if running.hexdigest() != first:
-        raise Fault("corrupt", lane.source.where, f"{shown(entry.key)}: two reads gave different bytes", code=READ)
+        raise _wrong(lane.source, entry, "two reads gave different bytes", READ)
 
 
 async def redress(lane: Lane, entry: Entry, done: Written) -> None:

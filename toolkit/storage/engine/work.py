@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from toolkit.families import Lease
-from toolkit.model import Finding
-from toolkit.storage.engine import manifest, pause, report, shardlog
+from toolkit.storage.engine import pause, report, shardlog
+from toolkit.storage.engine.batches import Batch, Numbered, Result, batches, key_of, slice_of
 from toolkit.storage.engine.breaker import Breaker
 from toolkit.storage.engine.copy import Lane, redress
 from toolkit.storage.engine.dress import Terms
@@ -35,19 +34,10 @@ from toolkit.storage.engine.replay import abort
 from toolkit.storage.engine.uploads import Uploads
 from toolkit.storage.model import DataPlane, Knobs, Row, Written
 
-_FEW = 50  # one row in so many may be slow without holding up the others
 _PARKED = 16  # batches open at most, slow ones included
 
 #: Told of objects and bytes done, and of the reason for standing still, if there is one.
 Tick = Callable[[int, int, str], None]
-
-
-class Numbered(NamedTuple):
-    """A row of a shard, and the place in the target's history of its key where it belongs."""
-
-    number: int
-    row: Row
-    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +78,6 @@ class Pace:
         if self.line is not None:
             self.line.close()
             self.line = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one row."""
-
-    number: int
-    size: int
-    written: Written | None
-    finding: Finding | None
-
-
-@dataclass(slots=True)
-class Batch:
-    """Rows ``[start, stop)`` under way together."""
-
-    start: int
-    stop: int
-    results: list[Result] = field(default_factory=list)
-    logged: int = 0  # how many of the results are on disk
-
-    @property
-    def parked(self) -> bool:
-        """All but a few rows are done: those are slow, and the shard need not wait for them."""
-        return self.stop - self.start - len(self.results) <= max(1, (self.stop - self.start) // _FEW)
-
-    @property
-    def complete(self) -> bool:
-        return len(self.results) == self.stop - self.start
-
-    @property
-    def failed(self) -> bool:
-        return any(result.written is None for result in self.results)
 
 
 def hang_up(paces: Iterable[Pace]) -> None:
@@ -225,7 +182,7 @@ class _Shard:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._guard(beat))
                 workers = [group.create_task(self._worker(before)) for _ in range(self._job.knobs.in_flight)]
-                await self._feed(_slice(path, self._lease.cursor, self._lease.shard.stop))
+                await self._feed(slice_of(path, self._lease.cursor, self._lease.shard.stop))
                 await asyncio.gather(*workers)
                 beat.cancel()
         finally:
@@ -239,8 +196,8 @@ class _Shard:
             return known  # writing an unversioned object again changes nothing
         unsure = {number for number in told.intents if number not in known}
         if unsure:
-            rows = _slice(path, self._lease.shard.start, self._lease.shard.stop)
-            for _, group in groupby(rows, key=_key):
+            rows = slice_of(path, self._lease.shard.start, self._lease.shard.stop)
+            for _, group in groupby(rows, key=key_of):
                 of_key = list(group)
                 if any(item.number in unsure for item in of_key):
                     pairs = [(item.number, item.row) for item in of_key]
@@ -249,7 +206,7 @@ class _Shard:
 
     async def _feed(self, rows: Iterable[Numbered]) -> None:
         last = None
-        for of_batch in _batches(rows, self._job.knobs.batch_rows):
+        for of_batch in batches(rows, self._job.knobs.batch_rows):
             # A key with more versions than a batch goes on only when its earlier ones are written.
             follows = of_batch[0].row.entry.key == last
             while self._open if follows else self._crowded():
@@ -260,7 +217,7 @@ class _Shard:
             self._log.intent(batch.start, batch.stop)
             self._log.sync()
             self._open.append(batch)
-            for _, group in groupby(of_batch, key=_key):
+            for _, group in groupby(of_batch, key=key_of):
                 await self._queue.put((batch, list(group)))
         for _ in range(self._job.knobs.in_flight):
             await self._queue.put(None)
@@ -384,29 +341,3 @@ class _Shard:
         except asyncio.CancelledError:
             if not beat.cancelled():
                 raise
-
-
-def _key(item: Numbered) -> bytes:
-    return item.row.entry.key
-
-
-def _slice(path: Path, start: int, stop: int) -> Iterator[Numbered]:
-    key, place = b"", 0
-    for number, row in enumerate(manifest.rows(path)):
-        if number >= stop:
-            return
-        place = place + 1 if row.entry.key == key else row.before
-        key = row.entry.key
-        if number >= start:
-            yield Numbered(number, row, place)
-
-
-def _batches(rows: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
-    batch: list[Numbered] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == most:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
