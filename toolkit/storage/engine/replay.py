@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from toolkit.storage.engine.connection import Headers
 from toolkit.storage.engine.copy import Lane, Stream, Trust, pin, put_tags
 from toolkit.storage.engine.digest import composite, content_md5, md5
-from toolkit.storage.engine.faults import FATAL, Fault
+from toolkit.storage.engine.faults import FATAL, SIZE, STORED, Fault
 from toolkit.storage.engine.http import Store, persist
 from toolkit.storage.model import Entry, Written, shown
 
