@@ -73,6 +73,7 @@ LONG: dict[str, str] = {
     "toolkit/wire.py": "resolution from the top and the one HTTP request that uses it: both start at the same hints",
     "toolkit/wiring.py": "the one file that picks drivers, of every family: two such files would be two wirings",
     "toolkit/site_schema.py": "one model for each section of site.yaml, read from top to bottom beside the file",
+    "toolkit/storage/family.py": "one method for each verb of the Family protocol, for buckets, objects and settings",
     "toolkit/compute/family.py": "one method for each verb of the Family protocol, four kinds of resources in each",
 }
 LINES = 400

@@ -11,6 +11,7 @@ step does not take.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from toolkit.apply import Announce, Applied, apply, fill_resource, silent
 from toolkit.errors import ApplyError, Conflict, CutoverError, Refused, VerifyError
@@ -34,6 +35,10 @@ def cutover(
 ) -> tuple[Applied, Verified]:
     """Run one phase: gate, data, gate again, names."""
     in_order(phase, journal)
+    again = phase == "traffic" and switched(journal)
+    if again:
+        # The new side is in use: its data is the truth now, and nothing may be copied over it again.
+        plan = replace(plan, changes=tuple(change for change in plan.changes if after_the_gate(change)))
     wanted = desired_now(plan, journal)
     # Databases and objects that are still being written differ until the freeze: they are gated below.
     early = GATE - {"database", "storage"} if phase == "traffic" else GATE
@@ -42,7 +47,7 @@ def cutover(
         check(checked, phase)
     try:
         first = apply(plan, families, journal, phase=phase, announce=announce, until=after_the_gate)
-        if first.made or early != GATE:
+        if not again and (first.made or early != GATE):
             checked = verify(wanted, families, only=GATE)
             check(checked, phase)
         second = apply(plan, families, journal, phase=phase, announce=announce)
@@ -60,6 +65,19 @@ def settle_what_came_true(phase: Phase, families: Mapping[str, Family], journal:
             family = families.get(step.change.family)
             if family is not None and family.observe(step.change) == "after":
                 journal.settle(step.change, "done")
+
+
+def switched(journal: Journal) -> bool:
+    """Say whether names point at the new side: traffic was cut over (or began to be) and not rolled back since."""
+    done = False
+    for _, kind, body in journal.events():
+        if kind == "cutover.done" and body["phase"] == "traffic":
+            done = True
+        elif kind == "rollback.end":
+            done = False
+    return done or any(
+        step.ours and step.change.phase == "traffic" and step.change.family == "dns" for step in journal.steps()
+    )
 
 
 def in_order(phase: Phase, journal: Journal) -> None:

@@ -104,6 +104,8 @@ class Family(Protocol):
     ``bulk`` returns the shards of a change too large for one step, ``None`` for all others.
     ``took`` says of such a change whether its last pass brought over all that the pass had listed; while
     the source is in use that is less than equality, which ``observe`` demands.
+    ``giving_back`` lists the changes by which the source gets what was written at the target since a change of
+    the cut-over was done; none where a family keeps nothing that users write.
     ``verify`` compares the target with the desired state: findings as it goes, one Tally per resource.
     ``dependence`` looks for what still hangs on the old side.
     ``try_write`` shows, with requests that cannot succeed, whether the source credentials could write:
@@ -131,6 +133,8 @@ class Family(Protocol):
     def bulk(self, change: Change) -> Iterator[Shard] | None: ...
 
     def took(self, change: Change) -> Seen: ...
+
+    def giving_back(self, change: Change) -> Iterator[Change]: ...
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]: ...
 

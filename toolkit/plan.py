@@ -105,7 +105,10 @@ def plan_phase(phase: Phase, first: Plan, families: Mapping[str, Family], run: R
     # Writing stops before the last differences are copied, or they would not be the last.
     freezes = tuple(change.id for change in changes if change.address.split("/")[1] == "freeze")
     changes = [
-        replace(change, needs=(*change.needs, *freezes)) if change.family == "storage" else change for change in changes
+        replace(change, needs=(*change.needs, *freezes))
+        if change.family == "storage" and change.id not in freezes
+        else change
+        for change in changes
     ]
     # What could remove data (an expiry rule) is written only after everything else is there and verified.
     data = tuple(change.id for change in changes if not after_the_gate(change))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolkit.apply import Announce, silent
+from toolkit.apply import Announce, one, silent
+from toolkit.cutover import switched
 from toolkit.errors import Conflict, Refused, UsageError
 from toolkit.families import Family
 from toolkit.journal import Journal, Step
-from toolkit.model import Finding
+from toolkit.model import Change, Finding
 
 #: State to return to → phases that are taken back.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -39,19 +40,56 @@ def steps_to_undo(journal: Journal, to: str) -> list[Step]:
     return [step for step in reversed(journal.steps()) if step.ours and step.change.phase in STATES[to]]
 
 
+def to_give_back(journal: Journal, families: Mapping[str, Family], to: str) -> list[Change]:
+    """Return the changes that bring back what users wrote at the new side, if names point there."""
+    if "traffic" not in STATES[to] or not switched(journal):
+        return []
+    copies = {step.id: step.change for step in journal.steps() if step.state in ("done", "present")}
+    found = [
+        back
+        for change in copies.values()
+        if change.phase == "traffic" and change.family in families
+        for back in families[change.family].giving_back(change)
+    ]
+    # Writing stops everywhere before the first bucket is compared; a bucket of several rounds is held once.
+    unique = {change.id: change for change in found}
+    return sorted(unique.values(), key=lambda change: change.action == "copy")
+
+
+def _give_back(journal: Journal, families: Mapping[str, Family], to: str, announce: Announce) -> None:
+    changes = to_give_back(journal, families, to)
+    try:
+        for change in changes:
+            one(change, families[change.family], journal, announce)
+    except BaseException:
+        # Nothing has been undone: the new side goes on serving, and its users may write again.
+        for change in changes:
+            if change.action != "copy":
+                families[change.family].undo(change, purge=False)
+        raise
+
+
 def rollback(
     journal: Journal,
     families: Mapping[str, Family],
     *,
     to: str = "planned",
     purge: bool = False,
+    reverse: bool = True,
     announce: Announce = silent,
 ) -> RolledBack:
-    """Undo our steps back to the state ``to``; observe each one first."""
+    """Undo our steps back to the state ``to``; observe each one first.
+
+    ``reverse``: what was written at the new side since the switch first comes back to the source. If that
+    cannot be done whole, nothing is undone.
+    """
     undone: list[str] = []
     left: list[Finding] = []
     journal.event("rollback.start", {"to": to, "purge": purge})
-    for step in steps_to_undo(journal, to):
+    steps = steps_to_undo(journal, to)
+    if reverse:
+        _give_back(journal, families, to, announce)
+    for step in steps:
         change = step.change
         family = families.get(change.family)
         if family is None:

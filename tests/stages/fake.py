@@ -87,6 +87,9 @@ class FakeFamily:
     def took(self, change: Change) -> Seen:
         return self.observe(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:
+        return iter(())
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:
         if change.action != "copy":
             return None

@@ -235,7 +235,8 @@ def test_final_delta_is_a_change_of_the_traffic_phase(mocked: Ends, run: Path) -
     move = Move(mocked, run, name)
     move.apply()
     mocked.source.client.put_object(Bucket=name, Key="b", Body=b"written before the freeze")
-    (delta,) = move.family.cutover("traffic", move.desired())
+    freeze, delta = move.family.cutover("traffic", move.desired())
+    assert freeze.address == f"storage/freeze/{name}"
     assert (delta.phase, delta.action, delta.data) == ("traffic", "copy", True)
     assert move.family.observe(delta) == "before"
     move.do(delta)

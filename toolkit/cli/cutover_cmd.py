@@ -18,6 +18,7 @@ from toolkit.cli.common import (
     current_plan,
     open_move,
     out,
+    printable,
     show_plan,
     where,
 )
@@ -73,9 +74,16 @@ def cutover(
             consent(yes=yes, dry_run=dry_run, question=f"{len(plan.changes)} steps of the cut-over.")
         with move.display.board() as display:
             applied, verified = move_names(step.value, plan, move.families, journal, announce=display.announce)
+        cut_off = [dict(step.outputs) for step in journal.steps() if step.outputs.get("open_uploads")]
     note(move.run, "verify", {**verified.to_json(), "tier": "list"})
     hint = {"traffic": "rehost cutover dns", "dns": "rehost prove", "registrar": "rehost prove"}[step.value]
     text = (
         f"Cut over ({step.value}): {len(applied.made)} steps made, {len(applied.present)} already so. Next: `{hint}`."
     )
-    out({"made": list(applied.made), "present": list(applied.present)}, as_json=as_json, text=text)
+    lines = [
+        f"{one['open_uploads']:,} uploads in parts were under way at {one['bucket']} when writing stopped; who began"
+        f" them has to begin again at the new side: {printable(', '.join(one['keys']))}"
+        for one in cut_off
+    ]
+    document = {"made": list(applied.made), "present": list(applied.present), "cut_off": cut_off}
+    out(document, as_json=as_json, text="\n".join([*lines, text]))

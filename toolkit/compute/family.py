@@ -252,6 +252,9 @@ class ComputeFamily:
     def took(self, change: Change) -> Seen:
         return self.observe(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:  # noqa: ARG002  (the Protocol's shape)
+        return iter(())
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002  (the Protocol's shape)
         return None
 

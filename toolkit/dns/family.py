@@ -242,6 +242,9 @@ class DnsFamily:
     def took(self, change: Change) -> Seen:
         return self.observe(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:  # noqa: ARG002  (the Protocol's shape)
+        return iter(())
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002
         """Every DNS change is one step."""
         return None

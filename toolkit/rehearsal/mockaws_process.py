@@ -17,7 +17,15 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from toolkit.model import Json
-from toolkit.rehearsal import mockaws_dns, mockaws_domains, mockaws_ec2, mockaws_route53, mockaws_s3_store, net
+from toolkit.rehearsal import (
+    mockaws_dns,
+    mockaws_domains,
+    mockaws_ec2,
+    mockaws_policy,
+    mockaws_route53,
+    mockaws_s3_store,
+    net,
+)
 from toolkit.rehearsal.mockaws_bulk import bulk
 from toolkit.rehearsal.mockaws_calls import CallLog
 from toolkit.rehearsal.mockaws_control import Extra, control
@@ -28,6 +36,7 @@ def build(config: dict[str, Json]) -> Mock:
     """Install the corrections this process needs and put its parts together."""
     services = config["services"]
     mockaws_s3_store.install()
+    mockaws_policy.install()
     mockaws_route53.install()
     mockaws_domains.install()
     mockaws_ec2.install()

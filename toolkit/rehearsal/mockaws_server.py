@@ -21,7 +21,15 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from toolkit.model import Json
-from toolkit.rehearsal import faults, mockaws_auth, mockaws_domains, mockaws_ec2, mockaws_route53, mockaws_s3
+from toolkit.rehearsal import (
+    faults,
+    mockaws_auth,
+    mockaws_domains,
+    mockaws_ec2,
+    mockaws_policy,
+    mockaws_route53,
+    mockaws_s3,
+)
 from toolkit.rehearsal.mockaws_calls import Call, CallLog, identify
 from toolkit.rehearsal.mockaws_errors import Answer, account_closed, error, request_id
 
@@ -30,6 +38,7 @@ log = logging.getLogger(__name__)
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 Control = Callable[[str, str, bytes], Awaitable[Answer]]
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WHO = "GetCallerIdentity"
 _SKIPPED = frozenset({"content-length", "transfer-encoding", "connection", "server", "date"})
 
 
@@ -57,7 +66,7 @@ def gate(mock: Mock, call: Call) -> Answer | None:
     """Return the refusal of a call, or nothing when it may go on."""
     if mock.cut_off:
         return account_closed(call.service, bucket=call.bucket)
-    if mock.services is not None and call.service not in mock.services:
+    if mock.services is not None and call.service not in mock.services and call.operation != _WHO:
         return error(call.service, 501, "NotImplemented", f"{call.service} is not served here")
     if not call.access_key:
         if call.service == "s3" and (call.key or call.method == "OPTIONS"):
@@ -146,6 +155,8 @@ def perform(mock: Mock, call: Call, environ: dict[str, Any]) -> Answer:
     try:
         if call.service == "s3":
             return mockaws_s3.handle(environ)
+        if call.operation == _WHO:
+            return mockaws_policy.caller_identity(mock.users.get(call.access_key, ""))
         if call.service == "route53":
             return mockaws_route53.handle(environ, settle=mock.settle)
         if call.service == "route53domains":
@@ -182,6 +193,8 @@ async def _handle(mock: Mock, request: web.BaseRequest) -> web.StreamResponse:
     refused = gate(mock, call)
     if refused is None and mock.verify and call.access_key:
         refused = forged(mock, request, call, headers, body)
+    if refused is None:
+        refused = mockaws_policy.refusal(call, mock.users.get(call.access_key, ""), body)
     if refused is not None:
         _note(mock, call, refused.status, **({"after_cutoff": True} if mock.cut_off else {}))
         return await _send(request, refused)

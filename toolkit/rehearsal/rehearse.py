@@ -34,8 +34,8 @@ from toolkit.rehearsal.lab.info import LabInfo
 from toolkit.runs import Run, note, noted, open_run
 from toolkit.summary import summary
 
-#: Route 53 may be changed at the source in a cut-over; nothing else, and nothing before (P1).
-CONSENTED = frozenset({"ChangeResourceRecordSets"})
+#: In a cut-over records may be changed at the source, and writing to buckets stopped; nothing else (P1).
+CONSENTED = frozenset({"ChangeResourceRecordSets", "PutBucketPolicy", "DeleteBucketPolicy"})
 NEEDS_HUMAN = 7
 
 Say = Callable[[str], None]

@@ -35,15 +35,17 @@ from toolkit.model import (
 )
 from toolkit.powers import power
 from toolkit.storage import assess as verdicts
-from toolkit.storage import buckets, live, measured, names, planning, settings, terms, view
+from toolkit.storage import back, buckets, live, measured, names, planning, settings, terms, view
 from toolkit.storage import dependence as traces
 from toolkit.storage.config.scene import Maps, Scene
 from toolkit.storage.engine import check, gather, preflight, took, versionmap, work
 from toolkit.storage.engine import purge as purging
 from toolkit.storage.model import ROUNDS, Knobs, Round
+from toolkit.storage.progress import Told
 from toolkit.storage.protocol import Driver
-from toolkit.storage.rounds import BUCKET, OBJECTS, STATE, round_of, slug, tail
+from toolkit.storage.rounds import BACK, BUCKET, OBJECTS, STATE, after, round_of, slug, tail
 from toolkit.storage.settings import CONFIG
+from toolkit.storage.steps import Steps, is_step
 from toolkit.storage.unleased import Unleased
 from toolkit.tiers import parse
 
@@ -70,15 +72,14 @@ class StorageFamily:
         self._source = source
         self._target = target
         self._run = workspace
-        self._tick = tick
+        self._told = Told(tick)
         self._hosts = names.Hosts(source_hosts, target_addresses)
         self._knobs = knobs or Knobs()
         self._maps = maps or Maps()
         self._names: set[str] = set()
         self._configs: dict[str, dict[str, Json]] = {}
+        self._steps = Steps(source, target, workspace)
         self._paces: dict[str, work.Pace] = {}
-        self._done: dict[str, int] = {}
-        self._size: dict[str, int] = {}
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -182,18 +183,10 @@ class StorageFamily:
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
         """Yield every name under which a bucket, or the old service, was reached."""
-        if not resource.address.startswith(BUCKET):
-            return
-        new = self._hosts.target or self._target_host()
-        bucket, region = names.source_name(resource), str(resource.facts.get("region") or "us-east-1")
-        old: list[str] = []
-        if self._source is None or self._source.kind == "aws":
-            old += [*names.aws_hosts(bucket, region), *names.aws_service_hosts(region)]
-        for host in self._hosts.source:
-            link = names.as_endpoint(resource.address, host, new)
-            old += [host] if link.kind != "hostname" else [host, f"{bucket}.{host}"]
-        for host in dict.fromkeys(old):
-            yield names.as_endpoint(resource.address, host, new)
+        if resource.address.startswith(BUCKET):
+            aws = self._source is None or self._source.kind == "aws"
+            new = self._hosts.target or self._target_host()
+            yield from names.endpoints(resource, self._hosts.source, new, aws=aws)
 
     def _target_host(self) -> tuple[str, ...]:
         if self._target is None:
@@ -214,16 +207,26 @@ class StorageFamily:
         return figures
 
     def cutover(self, phase: Phase, desired: State) -> Iterator[Change]:
-        """Yield the final delta, and the configuration that waits for a clean verify."""
+        """Yield the freeze, the final delta, and the configuration that waits for a clean verify."""
         if phase == "traffic":
-            yield from planning.final_deltas(desired)
+            yield from self._steps.before_the_last_copy(desired)
+            copies = list(planning.final_deltas(desired))
+            yield from copies
+            yield from self._steps.after_the_last_copy(desired, tuple(copy.id for copy in copies))
             yield from settings.cutover(desired)
+
+    def giving_back(self, change: Change) -> Iterator[Change]:
+        """Yield what brings back to the source what was written at the target since this final copy."""
+        if self._source is not None and change.phase == "traffic" and change.address.startswith(OBJECTS):
+            yield from self._steps.giving_back(after(change), round_of(change.address))
 
     # -- doing -----------------------------------------------------------------------------------
 
     def observe(self, change: Change) -> Seen:
         """Look at the target: for a copy, both listings are compared once more."""
-        target, want = self._to(), _after(change)
+        if is_step(change):
+            return self._steps.observe(change)
+        target, want = self._to(), after(change)
         if change.address.startswith(CONFIG):
             return settings.observe(target, change)
         if change.address.startswith(BUCKET):
@@ -236,12 +239,17 @@ class StorageFamily:
         preflight.check(self._job(want), slug(change.address), target_may_be_missing=True)
         if not target.ex_exists(str(want.body["bucket"])):
             return "before"
-        held, job, name = False, self._job(want), slug(change.address)
-        with closing(versionmap.recorded(job, name, gather.todos(job, name))) as todos:
+        held = False
+        job, name = self._route(change)
+        # The last look before the switch is kept: it is what a rollback starts from.
+        looked = gather.todos(job, name, record=change.phase == "traffic")
+        with closing(versionmap.recorded(job, name, looked)) as todos:
             for lane, row in (item for todo in todos for item in todo.rows):
                 if lane == round_of(change.address) and row.work != "conflict":
                     return "before"
                 held = held or lane == round_of(change.address)
+        if not held and change.address.startswith(BACK):
+            back.adopt(job, slug(change.address), name)
         return "other" if held else "after"
 
     def took(self, change: Change) -> Seen:
@@ -249,19 +257,21 @@ class StorageFamily:
         work.hang_up(self._paces.values())
         if change.phase != "build" or self._source is None:
             return self.observe(change)
-        return took.took(self._job(_after(change)), slug(change.address), round_of(change.address))
+        return took.took(self._job(after(change)), slug(change.address), round_of(change.address))
 
     def bulk(self, change: Change) -> Iterator[Shard] | None:
         """Return the shards of a copy, the first while the listing still goes on."""
         if change.action != "copy":
             return None
-        want = _after(change)
-        preflight.check(self._job(want), slug(change.address))
-        return gather.shards(self._job(want), slug(change.address), round_of(change.address))
+        job, name = self._route(change)
+        preflight.check(job, name)
+        return gather.shards(job, name, round_of(change.address))
 
     def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]:
         """Create or configure a bucket, or copy one shard (without a lease: all of them)."""
-        target, want = self._to(), _after(change)
+        if is_step(change):
+            return self._steps.do(change)
+        target, want = self._to(), after(change)
         if change.address.startswith(CONFIG):
             settings.do(target, change, self._run)
             return {}
@@ -276,24 +286,17 @@ class StorageFamily:
             for shard in self.bulk(change) or ():
                 self.do(change, Unleased(shard))
             return {}
-        job = self._job(want)
-        if job.versions and target.ex_versioning(job.target_bucket) != STATE[round_of(change.address)]:
-            self._set_state(target, job.target_bucket, round_of(change.address))
+        job, _ = self._route(change)
+        lane = round_of(change.address)
+        if (
+            job.versions
+            and change.address.startswith(OBJECTS)
+            and target.ex_versioning(job.target_bucket) != STATE[lane]
+        ):
+            self._set_state(target, job.target_bucket, lane)
         most = float(self._knobs.in_flight)
         pace = self._paces.setdefault(change.address, work.Pace(most, most))
-        address = OBJECTS + tail(change.address)
-
-        def tick(done: int, size: int, wait: str) -> None:
-            done = self._done[address] = self._done.get(address, 0) + done
-            size = self._size[address] = self._size.get(address, 0) + size
-            total, volume = change.figures.get("objects"), change.figures.get("bytes")
-            self._tick(
-                Progress(
-                    self.name, address, self._done[address], total, self._size[address], pace.retries, wait, volume
-                )
-            )
-
-        work.run(job, lease, pace, tick)
+        work.run(job, lease, pace, self._told.of(change, pace))
         return {}
 
     @staticmethod
@@ -303,18 +306,24 @@ class StorageFamily:
             return
         target.ex_versioning(bucket, STATE[lane])
 
-    def outputs(self, change: Change) -> Mapping[str, Json]:  # noqa: ARG002  (the Protocol's shape)
-        """Nothing here is needed by other changes."""
-        return {}
+    def outputs(self, change: Change) -> Mapping[str, Json]:
+        """Nothing here is needed by other changes; a freeze tells which uploads it cut off."""
+        return self._steps.outputs(change) if is_step(change) else {}
 
     def undo(self, change: Change, *, purge: bool) -> None:
         """Restore what was before. Data stays unless ``purge``, and even then only ours goes."""
-        target, want = self._to(), _after(change)
+        if is_step(change):
+            self._steps.undo(change)
+            return
+        if change.address.startswith(BACK):
+            return  # the source has what its users wrote; nobody takes that away again
+        target, want = self._to(), after(change)
         if change.address.startswith(CONFIG):
             settings.undo(target, change, self._run)
             return
         if change.address.startswith(OBJECTS):
             if purge and target.ex_exists(str(want.body["bucket"])):
+                self._steps.forget_hold(want)
                 purging.purge(self._job(want), slug(change.address))
             return
         name = str(want.body["name"])
@@ -372,6 +381,14 @@ class StorageFamily:
             raise Unsupported("this move names no target for storage", "set move.storage.to in site.yaml")
         return self._target
 
+    def _route(self, change: Change) -> tuple[work.Job, str]:
+        """Return the job of a copy, and the name under which its files lie."""
+        job, name = self._job(after(change)), slug(change.address)
+        if not change.address.startswith(BACK):
+            return job, name
+        kept = self._source is not None and "conditional-put" in self._source.ex_capabilities()
+        return back.backward(job, name, create_only=kept)
+
     def _job(self, want: Resource) -> work.Job:
         target = self._to()
         region = str(want.facts.get("region") or "")
@@ -392,9 +409,3 @@ class StorageFamily:
             terms=terms.of(want),
             loader=target.ex_loader_plane() if want.body["versions"] else None,
         )
-
-
-def _after(change: Change) -> Resource:
-    if change.after is None:
-        raise Unsupported(f"{change.id}: storage never deletes a resource", "remove it by hand if it should go")
-    return change.after

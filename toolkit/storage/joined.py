@@ -74,6 +74,9 @@ class StorageParts:
     def took(self, change: Change) -> Seen:
         return self._part(change.address).took(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:
+        yield from self._part(change.address).giving_back(change)
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:
         return self._part(change.address).bulk(change)
 

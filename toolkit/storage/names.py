@@ -50,6 +50,17 @@ def aws_service_hosts(region: str) -> Iterator[str]:
     yield f"s3.dualstack.{region}.{suffix}"
 
 
+def endpoints(resource: Resource, hosts: tuple[str, ...], new: tuple[str, ...], *, aws: bool) -> Iterator[Endpoint]:
+    """Yield every name under which a bucket, or the old service, was reached. ``hosts``: of the old endpoint."""
+    bucket, region = source_name(resource), str(resource.facts.get("region") or "us-east-1")
+    old: list[str] = [*aws_hosts(bucket, region), *aws_service_hosts(region)] if aws else []
+    for host in hosts:
+        link = as_endpoint(resource.address, host, new)
+        old += [host] if link.kind != "hostname" else [host, f"{bucket}.{host}"]
+    for host in dict.fromkeys(old):
+        yield as_endpoint(resource.address, host, new)
+
+
 def as_endpoint(address: str, old: str, new: tuple[str, ...]) -> Endpoint:
     """Return the link from one old name or address to the new ones."""
     kind: Literal["ipv4", "ipv6", "hostname"] = "hostname"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 from toolkit.storage.model import DataPlane
@@ -48,3 +48,11 @@ class Driver(Protocol):
     def ex_bucket_owner(self, name: str) -> str: ...
 
     def ex_probe(self, classes: tuple[str, ...] = ()) -> tuple[frozenset[str], frozenset[str]]: ...
+
+    def ex_policy(self, name: str) -> str: ...
+
+    def ex_set_policy(self, name: str, text: str) -> None: ...
+
+    def ex_all_but_us(self) -> Mapping[str, Any]: ...
+
+    def ex_open_uploads(self, name: str) -> list[str]: ...

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.model import split
+from toolkit.errors import Unsupported
+from toolkit.model import Change, Resource, split
 from toolkit.storage.model import ROUNDS, Round
 from toolkit.storage.protocol import Versioning
 
 BUCKET = "storage/bucket/"
 OBJECTS = "storage/objects/"
+BACK = "storage/back/"
 STATE: Mapping[Round, Versioning] = {
     "null-first": "suspended",
     "main": "enabled",
@@ -38,3 +40,15 @@ def lane_address(addr: str, lane: Round) -> str:
     """Return the address of the copy change of one round."""
     base = OBJECTS + tail(addr)
     return base if lane == "main" else f"{base}/{lane}"
+
+
+def back_address(addr: str, lane: Round) -> str:
+    """Return the address of the change that brings one round back to the source."""
+    return BACK + lane_address(addr, lane).removeprefix(OBJECTS)
+
+
+def after(change: Change) -> Resource:
+    """Return what a change is to bring about."""
+    if change.after is None:
+        raise Unsupported(f"{change.id}: storage never deletes a resource", "remove it by hand if it should go")
+    return change.after

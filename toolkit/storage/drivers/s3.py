@@ -29,13 +29,14 @@ from toolkit.storage.drivers import config as bucket_config
 from toolkit.storage.drivers import probe as ability_probe
 from toolkit.storage.drivers.border import border
 from toolkit.storage.drivers.kinds import KINDS
+from toolkit.storage.drivers.policy import Policies
 from toolkit.storage.drivers.renewal import Renewable
 from toolkit.storage.model import Addressing, DataPlane
 from toolkit.storage.protocol import Versioning
 from toolkit.storage.sign import Signer
 
 
-class S3Driver(StorageDriver):  # type: ignore[misc]
+class S3Driver(Policies, StorageDriver):  # type: ignore[misc]
     """libcloud storage over boto3, byte-exact."""
 
     name = "S3 (lossless)"

@@ -26,7 +26,7 @@ from toolkit.storage.engine.work import Job
 from toolkit.storage.model import Entry, Row
 
 #: Listings of some stores tell whole seconds, and a Date header always does.
-_SLACK = 2.0
+SLACK = 2.0
 _ASKED, _HELD = 500, 5_000
 
 
@@ -39,7 +39,7 @@ def settled(todos: Iterable[Todo], job: Job, ledger: Ledger, since: float | None
     asked: list[int] = []
     with asyncio.Runner() as runner:
         for todo in todos:
-            if _young(todo, since - _SLACK):
+            if _young(todo, since - SLACK):
                 asked.append(len(held))
             held.append(todo)
             if len(asked) >= _ASKED or len(held) >= _HELD or not asked:

@@ -14,7 +14,7 @@ from pathlib import Path
 from toolkit.errors import NeedsHuman
 from toolkit.families import Shard
 from toolkit.storage.engine import compare, fresh, listing, manifest, marks
-from toolkit.storage.engine.compare import Todo
+from toolkit.storage.engine.compare import Pair, Todo
 from toolkit.storage.engine.ledger import Ledger
 from toolkit.storage.engine.work import Job
 from toolkit.storage.model import REMOVALS, Entry, Round, Row
@@ -65,11 +65,24 @@ def todos(job: Job, slug: str, *, target_exists: bool = True, record: bool = Fal
 
 def decided(job: Job, source: Iterator[Entry], target: Iterator[Entry], ledger: Ledger) -> Iterator[Todo]:
     """Say for each key what is to be done, as far as this job may do it."""
-    for todo in compare.decide(compare.pairs(source, target), ledger):
-        if not job.removes and any(row.work in REMOVALS for _, row in todo.rows):
-            yield replace(todo, rows=tuple((lane, row) for lane, row in todo.rows if row.work not in REMOVALS))
-        else:
-            yield todo
+    joined = compare.pairs(source, target)
+    if job.written_since is not None and job.versions:
+        joined = (_newest(pair, job.written_since - fresh.SLACK) for pair in joined)
+    for todo in compare.decide(joined, ledger):
+        kept = tuple((lane, row) for lane, row in todo.rows if _concerns(job, row))
+        yield todo if len(kept) == len(todo.rows) else replace(todo, rows=kept)
+
+
+def _newest(pair: Pair, since: float) -> Pair:
+    """Leave out how a history begins that the other side does not hold (any more)."""
+    new = sum(fresh.written_at(entry) >= since for entry in pair.source)
+    return pair._replace(source=pair.source[-(len(pair.target) + new) :] if pair.target else pair.source)
+
+
+def _concerns(job: Job, row: Row) -> bool:
+    if row.work in REMOVALS:
+        return job.removes
+    return job.written_since is None or fresh.written_at(row.entry) >= job.written_since - fresh.SLACK
 
 
 def _recorded(source: Iterator[Entry], path: Path) -> Iterator[Entry]:

@@ -18,14 +18,19 @@ from toolkit.storage.model import Row, Written
 
 
 class Ledger:
-    """The results of one bucket in one run folder, as they are when it is opened."""
+    """The results of one bucket in one run folder, as they are when it is opened.
 
-    def __init__(self, run: Path, slug: str) -> None:
+    ``adopted``: also what users wrote at the target and a rollback brought back, so that both sides agree on it.
+    """
+
+    def __init__(self, run: Path, slug: str, *, adopted: bool = True) -> None:
         self._run = run
         self._slug = slug
         self._open = shardlog.unsealed(run, slug)
-        found = (path for path in (run / "result").glob("*.parquet") if shardlog.belongs(path.stem, slug))
-        self._sealed = [(path, *_range(path)) for path in sorted(found)]
+        folders = ("result", "adopted") if adopted else ("result",)
+        found = (path for name in folders for path in (run / name).glob("*.parquet"))
+        mine = sorted((path for path in found if shardlog.belongs(path.stem, slug)), key=lambda path: path.name)
+        self._sealed = [(path, *_range(path)) for path in mine]
 
     @property
     def empty(self) -> bool:

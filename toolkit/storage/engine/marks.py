@@ -60,14 +60,14 @@ def load(run: Path, slug: str) -> Marks:
 def begin(job: Job, slug: str) -> Marks:
     """Note that a pass begins now; return the marks as they were before."""
     before, now = load(job.run, slug), look(job)
-    _save(job.run, slug, Marks(before.first or now, before.good, before.opened or now, now))
+    save(job.run, slug, Marks(before.first or now, before.good, before.opened or now, now))
     return before
 
 
 def went_well(run: Path, slug: str) -> None:
     """Note that the last pass brought over all it had listed."""
     marks = load(run, slug)
-    _save(run, slug, Marks(marks.first, marks.last or marks.good, None, marks.last))
+    save(run, slug, Marks(marks.first, marks.last or marks.good, None, marks.last))
 
 
 def look(job: Job) -> Mark:
@@ -95,7 +95,8 @@ def _path(run: Path, slug: str) -> Path:
     return run / "passes" / f"{slug}.json"
 
 
-def _save(run: Path, slug: str, marks: Marks) -> None:
+def save(run: Path, slug: str, marks: Marks) -> None:
+    """Keep the marks of one bucket."""
     path = _path(run, slug)
     path.parent.mkdir(exist_ok=True, mode=0o700)
     write_atomic(path, json.dumps(asdict(marks)).encode())

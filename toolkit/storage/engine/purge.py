@@ -41,7 +41,7 @@ class Purged:
 
 def purge(job: Job, slug: str) -> Purged:
     """Remove what this run wrote into the target bucket."""
-    ledger = Ledger(job.run, slug)
+    ledger = Ledger(job.run, slug, adopted=False)
     if ledger.empty:
         return Purged(0, 0)
     begun: dict[bytes, list[Row]] = {}

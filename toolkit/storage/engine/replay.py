@@ -232,9 +232,13 @@ async def _abort(lane: Lane, key: bytes, upload: str) -> None:
 
 
 async def abort(store: Store, key: bytes, upload: str) -> None:
-    """Abort an upload; that it is not there (any more) is what we want."""
-    try:
-        await persist(lambda: store.read("DELETE", key, query=[("uploadId", upload)]), store)
-    except Fault as fault:
-        if fault.kind != "gone" and fault.code_name != "NoSuchUpload":
-            raise
+    """Abort an upload; that it is not there (any more) is what we want, and no reason to try again."""
+
+    async def attempt() -> None:
+        try:
+            await store.read("DELETE", key, query=[("uploadId", upload)])
+        except Fault as fault:
+            if fault.kind != "gone" and fault.code_name != "NoSuchUpload":
+                raise
+
+    await persist(attempt, store)

@@ -53,6 +53,7 @@ class Job:
     create_only: bool  # the target honours If-None-Match on PUT
     run: Path
     knobs: Knobs
+    written_since: float | None = None  # by the source's clock: older objects are none of this job's business
     removes: bool = True  # what the source lost goes at the target too, if it is ours
     most_removed: float = 0.1  # the share of the target's objects that a pass may take away unasked
     terms: Terms = field(default_factory=Terms)

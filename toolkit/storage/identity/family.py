@@ -194,6 +194,9 @@ class Identities:
         """Look again after a change was made."""
         return self.observe(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:  # noqa: ARG002  (the Protocol's shape)
+        return iter(())
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002
         """No change of an identity is large."""
         return None
