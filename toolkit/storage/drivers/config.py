@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from toolkit.errors import AuthError, Conflict, RehostError, Unreachable, Unsupported
 from toolkit.model import Json, canonical
+from toolkit.storage import freeze
 from toolkit.storage.config.normal import effect, lifecycle_rule, normal
 from toolkit.storage.drivers.border import border, code_of
 
@@ -207,6 +208,8 @@ def _read(client: Any, bucket: str, method: str, key: str) -> Any:
             return None
         raise
     answer = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+    if freeze.SID in str(answer.get("Policy", "")):
+        answer["Policy"] = freeze.lifted(answer["Policy"])  # a freeze of ours is no configuration of the bucket
     return answer.get(key) if key else answer
 
 
