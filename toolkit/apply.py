@@ -126,7 +126,7 @@ def one(
         outputs, shown = _bulk(change, family, journal, fit)
     if shown != "after":
         journal.settle(change, "failed", outputs)
-        failed = leases.exceptions(journal, change.id)
+        failed = sorted(leases.exceptions(journal, change.id), key=lambda found: found.severity == "info")
         why = "; ".join(finding.text for finding in failed[:3]) or "the target does not show it"
         raise ApplyError(
             f"{change.address} did not take: {why}",

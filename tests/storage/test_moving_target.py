@@ -132,6 +132,8 @@ def grant(app: End, bucket: str) -> None:
     app.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 
 
+@pytest.mark.accept
+@pytest.mark.timeout(900)
 def test_t10_small(stores: tuple[Store, Store], tmp_path: Path) -> None:
     app, us = as_user(stores[1], "app"), as_user(stores[1], "rehost")
     play(stores, app, us, tmp_path, count=600, rate=20, back=60)
@@ -145,6 +147,8 @@ def users(rgw: End) -> tuple[End, End]:
 
 
 @pytest.mark.lab
+@pytest.mark.accept
+@pytest.mark.timeout(900)
 def test_t10_small_on_ceph(stores: tuple[Store, Store], users: tuple[End, End], tmp_path: Path) -> None:
     play(stores, *users, tmp_path, count=600, rate=20, back=60)
 

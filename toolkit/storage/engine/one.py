@@ -16,7 +16,7 @@ from toolkit.storage.engine.listing import history
 from toolkit.storage.engine.parts import copy_parts
 from toolkit.storage.model import REMOVALS, Entry, Row, Written, shown
 
-_FOLLOW = 3
+_FOLLOW = 5
 
 
 async def copy_row(lane: Lane, row: Row, place: int = -1) -> Copied:

@@ -256,7 +256,7 @@ class _Shard:
             if fault.kind in FATAL:
                 raise
             await self._judge(fault, row)
-            if fault.kind == "gone" and (left := await self._left_behind(item)) is not None:
+            if (left := await self._left_behind(item)) is not None:
                 return Result(number, 0, left, report.failed(address, row.entry, fault))
             if fault.kind != "gone":
                 self._broken.add(row.entry.key)  # a later version written now could never be put in order
@@ -280,14 +280,19 @@ class _Shard:
         return Result(item.number, entry.size, done, None)
 
     async def _left_behind(self, item: Numbered) -> Written | None:
-        """Return what an interrupted attempt wrote of an object that is gone at the source by now.
+        """Return what an interrupted attempt wrote of an object that cannot be copied now.
 
-        No result names it yet; remembered as ours, the next pass takes it away.
+        No result names it yet; remembered as ours, a later pass may refresh it or take it away.
         """
         entry = item.row.entry
         if item.number not in self._unsure or entry.version not in ("", "null"):
             return None
-        etag = await current(self._lane.target, entry.key)
+        try:
+            etag = await current(self._lane.target, entry.key)
+        except Fault as fault:
+            if fault.kind in FATAL:
+                raise
+            return None  # the row's own fault is told; this one says no more
         if not etag or etag not in (entry.etag, *self._lane.meant.get(entry.key, ())):
             return None
         return Written(entry.key, entry.version, entry.etag, entry.version, etag, entry.size, False)
