@@ -148,6 +148,23 @@ class GenericStorage:
         """Nothing can be probed: no ability is shown, none is ruled out."""
         return frozenset(), frozenset()
 
+    def ex_policy(self, name: str) -> str:  # noqa: ARG002  (the Protocol's shape)
+        """Libcloud knows no policies."""
+        return ""
+
+    def ex_set_policy(self, name: str, text: str) -> None:
+        """No policy can be set."""
+        if text:
+            raise Unsupported(f"{name}: libcloud cannot set a policy", "stop the app by hand (`live: {freeze: none}`)")
+
+    def ex_all_but_us(self) -> dict[str, Any]:
+        """Nobody can be told apart in a policy."""
+        raise Unsupported(f"{self._name}: libcloud knows no policies", "stop the app by hand (`live: {freeze: none}`)")
+
+    def ex_open_uploads(self, name: str) -> list[str]:  # noqa: ARG002  (the Protocol's shape)
+        """Libcloud does not tell."""
+        return []
+
     def ex_first_key(self, bucket: str, prefix: str) -> str:
         """Return the first key of a bucket that begins so, empty if there is none."""
         with translating(f"list {bucket} at {self._name}"):
