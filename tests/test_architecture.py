@@ -22,7 +22,7 @@ FAMILIES = ("storage", "dns", "compute", "database")
 STAGES = frozenset(
     (
         *("apply", "assess", "copy", "cutover", "discover", "doctor", "journal", "journeys", "leases", "plan"),
-        *("prove", "reach", "rollback", "runs", "standing", "status", "summary", "verify"),
+        *("prove", "reach", "rewrite", "rollback", "runs", "standing", "status", "summary", "verify"),
     )
 )
 #: layer → layers it may import. A stage knows families only through their Protocol; ``own`` is the same family.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from toolkit import aws, reach, wire
 from toolkit.blobs import Blobs
@@ -47,6 +48,7 @@ from toolkit.storage.identity.map import IDENTITY, IdentityMap, identity_map
 from toolkit.storage.identity.protocol import Directory
 from toolkit.storage.joined import StorageParts
 from toolkit.storage.model import Knobs
+from toolkit.storage.texts import Texts
 
 #: How a reference to credentials becomes credentials, and who is told of secrets.
 Keyring = Callable[[Any], Credentials]
@@ -212,9 +214,15 @@ def _family(name: str, ends: Ends) -> Family:
 
 
 def _storage(ends: Ends) -> Family:
-    if ends.site and not any(addr.startswith(IDENTITY) for addr in ends.site.resources()):
-        return _buckets(ends)
-    return StorageParts(_buckets(ends), _identities(ends))
+    target = _storage_driver(ends.new, ends.keys)
+    hosts = (ends.old and urlsplit(ends.old.endpoint).netloc,)
+    texts = Texts(
+        target=target,
+        workspace=ends.folder,
+        hosts=tuple(host for host in hosts if host),
+        aws=ends.old is not None and ends.old.kind == "aws",
+    )
+    return StorageParts(_buckets(ends), _identities(ends), texts)
 
 
 def _identities(ends: Ends) -> Identities:
@@ -229,6 +237,8 @@ def _identities(ends: Ends) -> Identities:
         target.ex_first_key if target else lambda _bucket, _prefix: "",
         ends.remember,
     )
+    if ends.site and not any(addr.startswith(IDENTITY) for addr in ends.site.resources()):
+        return Identities(source=None, target=None, around=around)  # nobody to move: nobody is asked
     trial = S3Trial(ends.new.endpoint, _region(ends.new)) if ends.new else None
     return Identities(
         source=_directory(ends.source, ends.keys), target=_directory(ends.new, ends.keys), around=around, trial=trial

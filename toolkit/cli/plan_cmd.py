@@ -25,6 +25,7 @@ from toolkit.cli.common import (
 from toolkit.journal import Journal
 from toolkit.model import Plan
 from toolkit.plan import plan as make
+from toolkit.rewrite import forms, write_endpoints
 from toolkit.runs import file_digest, save_plan
 
 Check = Annotated[bool, typer.Option("--check", help="Exit 1 when there is anything to do.")]
@@ -46,6 +47,7 @@ def plan(
     move = open_move(where(folder, site, run, only, exclude), as_json=as_json)
     made = make_plan(move)
     save_plan(move.run, made)
+    write_endpoints(move.run, forms(move.site.selected(), move.families))
     with Journal(move.run.journal) as journal:
         expected = [printable(one.text) for one in forecasts(journal, freeze_window(move.site))]
     text = "\n".join([show_plan(made), *expected]) + f"\nWritten to {move.run.plan_file()}. Next: `rehost apply`."

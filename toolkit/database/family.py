@@ -337,6 +337,10 @@ class DatabaseFamily:
                 )
             yield Tally(where, 1, 0 if found else 1)
 
+    def texts(self, resources: State) -> Iterator[tuple[str, bytes]]:
+        """Yield the databases at the target as bytes, for counting addresses in them."""
+        return sqlite.texts(self._run_at, resources)
+
     # both sides ----------------------------------------------------------------------------
 
     def _contents(self, side: Side, want: Resource) -> Contents | None:

@@ -6,15 +6,17 @@ Enters: how to run a command on a server. Leaves: :class:`Contents` and bytes. R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from toolkit.commands import Completed
 from toolkit.database.digest import Contents, parse
-from toolkit.errors import ApplyError
-from toolkit.model import Resource, Side
+from toolkit.errors import ApplyError, RehostError
+from toolkit.model import Resource, Side, State
 
+_log = logging.getLogger(__name__)
 #: side, address of the server, argv, stdin, seconds → how it ended.
 RunAt = Callable[[Side, str, list[str], bytes, float], Completed]
 _ABSENT = 3
@@ -88,3 +90,16 @@ def _must(done: Completed, what: str) -> None:
     if done.rc:
         said = done.err.decode("utf-8", "replace").strip()[-400:]
         raise ApplyError(f"{what} ended with {done.rc}: {said}", "run the command there by hand to see why")
+
+
+def texts(run_at: RunAt, resources: State) -> Iterator[tuple[str, bytes]]:
+    """Yield (address, bytes) of every database that can be read at the target."""
+    for where, want in resources.items():
+        if where.startswith("database/"):
+            try:
+                data = copy(run_at, "target", want)
+            except RehostError as exc:
+                _log.info("%s cannot be read at the target: %s", where, exc.text)
+                continue
+            if data:
+                yield where, data

@@ -36,8 +36,8 @@ def scan(address: str, plane: DataPlane, bucket: str, knobs: Knobs, old: OldSide
     total = clean = said = large = 0
     with asyncio.Runner() as runner:
         for portion in _portions(listing.entries(plane, bucket, knobs, versions=False)):
-            large += sum(entry.size > _LARGEST and not _binary(entry) for entry in portion)
-            small = [entry for entry in portion if 0 < entry.size <= _LARGEST and not _binary(entry)]
+            large += sum(entry.size > _LARGEST and not is_binary(entry) for entry in portion)
+            small = [entry for entry in portion if 0 < entry.size <= _LARGEST and not is_binary(entry)]
             try:
                 looked, found = runner.run(_look(plane, bucket, knobs, small, needles))
             except Fault as fault:
@@ -67,7 +67,14 @@ def _finding(address: str, key: bytes, needle: bytes) -> Finding:
     )
 
 
-def _binary(entry: Entry) -> bool:
+def is_text(kind: str) -> bool:
+    """Say whether a Content-Type is one of text that an app reads or serves."""
+    kind = kind.lower()
+    return kind.startswith(_TEXT) or any(part in kind for part in _TEXT_PARTS)
+
+
+def is_binary(entry: Entry) -> bool:
+    """Say whether a key's ending tells that it is surely no text."""
     return entry.key.lower().endswith(tuple(_BINARY))
 
 
@@ -112,8 +119,7 @@ async def _text(store: Store, key: bytes) -> bytes | None:
     """Return the body of a text object, ``None`` for anything else."""
     try:
         async with store.call("GET", key) as answer:
-            kind = answer.headers.get("Content-Type", "").lower()
-            if kind.startswith(_TEXT) or any(part in kind for part in _TEXT_PARTS):
+            if is_text(answer.headers.get("Content-Type", "")):
                 return await answer.read()
             answer.close()
             return None

@@ -1,13 +1,15 @@
-"""Two parts that are one family: buckets and what is in them, and the identities that may use them.
+"""Parts that are one family: buckets and what is in them, who may use them, and addresses in text objects.
 
-Enters: the part for buckets and the part for identities. Leaves: what the Family protocol asks for; each
-address goes to the part that knows it. Raises what the parts raise.
+Enters: the parts. Leaves: what the Family protocol asks for; each address goes to the part that knows it.
+Raises what the parts raise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
+from toolkit.addresses import Addresses, Form
 from toolkit.families import Family, Lease, OldSide, Shard
 from toolkit.model import (
     Abilities,
@@ -26,23 +28,54 @@ from toolkit.model import (
 )
 from toolkit.storage.identity.family import OWNER, Identities
 from toolkit.storage.identity.map import IDENTITY
+from toolkit.storage.texts import TEXT, Texts
+
+
+class _Part(Protocol):
+    """What a part does to the changes and resources that are its own."""
+
+    def observe(self, change: Change) -> Seen: ...
+
+    def took(self, change: Change) -> Seen: ...
+
+    def bulk(self, change: Change) -> Iterator[Shard] | None: ...
+
+    def do(self, change: Change, lease: Lease | None) -> Mapping[str, Json]: ...
+
+    def outputs(self, change: Change) -> Mapping[str, Json]: ...
+
+    def undo(self, change: Change, *, purge: bool) -> None: ...
 
 
 class StorageParts:
-    """Buckets and identities as one family."""
+    """Buckets, identities (where the site has some) and texts as one family."""
 
     name = "storage"
 
-    def __init__(self, buckets: Family, identities: Identities) -> None:
+    def __init__(self, buckets: Family, identities: Identities, texts: Texts) -> None:
         self._buckets = buckets
         self._identities = identities
+        self._texts = texts
 
     def __getattr__(self, name: str) -> object:
         """What only buckets have (and stages ask for by name) is the buckets' business."""
         return getattr(self._buckets, name)
 
-    def _part(self, address: str) -> Family:
+    def _part(self, address: str) -> _Part:
+        if address.startswith(TEXT):
+            return self._texts
         return self._identities if address.startswith((IDENTITY, OWNER)) else self._buckets
+
+    def _of(self, resource: Resource) -> Family:
+        return self._identities if resource.address.startswith((IDENTITY, OWNER)) else self._buckets
+
+    def forms(self, resource: Resource) -> Iterator[Form]:
+        """Yield every old spelling of a bucket's address, and its new one."""
+        yield from self._texts.forms(resource)
+
+    def rewrites(self, desired: State, addresses: Addresses) -> Iterator[Change | Finding]:
+        """Yield a change for each bucket whose text objects hold old addresses."""
+        yield from self._texts.rewrites(desired, addresses)
 
     def read(self, side: Side, wanted: State | None) -> Iterator[Resource | NotSeen]:
         yield from self._buckets.read(side, _without(wanted))
@@ -53,13 +86,13 @@ class StorageParts:
         return Abilities(one.kind, one.have | other.have, one.assumed | other.assumed)
 
     def assess(self, resource: Resource, abilities: Abilities) -> Iterator[Verdict]:
-        yield from self._part(resource.address).assess(resource, abilities)
+        yield from self._of(resource).assess(resource, abilities)
 
     def translate(self, resource: Resource, moved: Mapping[str, Endpoint]) -> Iterator[Resource]:
-        yield from self._part(resource.address).translate(resource, moved)
+        yield from self._of(resource).translate(resource, moved)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:
-        yield from self._part(resource.address).endpoints(resource)
+        yield from self._of(resource).endpoints(resource)
 
     def diff(self, desired: State, existing: State) -> Iterator[Change]:
         yield from self._buckets.diff(_without(desired) or {}, _without(existing) or {})

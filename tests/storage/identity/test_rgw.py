@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -289,7 +290,7 @@ def test_p7_new_keys_go_to_the_sink_and_nowhere_else(world: World, caplog: pytes
     stored = StorageFamily(source=None, target=world.rgw.driver, workspace=run.path, tick=lambda _: None)
     families: dict[str, Family] = {"storage": StorageParts(stored, identities)}
     accepts = [Accept("storage/identity/*", "a test", "the test", datetime.date(2999, 1, 1))]
-    caplog.set_level(0)
+    caplog.set_level(logging.INFO)  # what -v shows
     made = plan(source, families, run, accepts=accepts)
     assert {verdict.outcome for verdict in made.verdicts} == {"converted", "degraded"}
     save_plan(run, made)

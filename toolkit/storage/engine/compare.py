@@ -22,6 +22,7 @@ from typing import NamedTuple
 from toolkit.storage.engine import gone
 from toolkit.storage.engine.ledger import Ledger
 from toolkit.storage.model import Entry, Round, Row, Written
+from toolkit.storage.rewritten import REWRITTEN
 
 _KEY = itemgetter(0)
 _UNDECIDED = 2_000
@@ -103,6 +104,11 @@ def _decided(waiting: list[Pair], ledger: Ledger) -> Iterator[Todo]:
 def plan_key(pair: Pair, ours: list[Written]) -> Todo:
     """Return the rows that make the target's history of one key equal to the source's."""
     source, target = pair.source, pair.target
+    if kept := without_rewritten(target, ours):
+        # A version that only has new addresses in it lies on top of the copy: look at what is below.
+        todo = plan_key(pair._replace(target=kept), [done for done in ours if done.source_version != REWRITTEN])
+        rows = tuple((lane, row._replace(before=len(target), seen=target[-1].etag)) for lane, row in todo.rows)
+        return replace(todo, rows=rows)
     if not source:
         return Todo(pair, tuple(("main", row) for row in gone.hidden(target, ours)), 0, "extra")
     if below := gone.buried(target, ours):
@@ -115,6 +121,13 @@ def plan_key(pair: Pair, ours: list[Written]) -> Todo:
     if len(source) == 1 and len(target) == 1 and _single(source[0]) and _single(target[0]):
         return Todo(pair, _replace(source[0], target[0], ours), 0)
     return _mend(pair, ours)
+
+
+def without_rewritten(target: list[Entry], ours: list[Written]) -> list[Entry]:
+    """Return a history without the versions in which we only replaced addresses; empty if it has none."""
+    again = {done.target_etag for done in ours if done.source_version == REWRITTEN}
+    kept = [entry for entry in target if entry.marker or entry.etag not in again]
+    return kept if len(kept) < len(target) else []
 
 
 def _single(entry: Entry) -> bool:
@@ -181,11 +194,10 @@ def _lane(number: int, place: int | None) -> Round:
 def _same(source: Entry, target: Entry, ours: list[Written] = []) -> bool:  # noqa: B006 - never changed
     if source.marker or target.marker:
         return source.marker and target.marker
-    if source.size != target.size:
-        return False
-    return source.etag == target.etag or any(
-        done.source_etag == source.etag and done.target_etag == target.etag for done in ours
-    )
+    # What we converted or rewrote is still the copy of its source, whatever its size.
+    if any(done.source_etag == source.etag and done.target_etag == target.etag for done in ours):
+        return True
+    return source.size == target.size and source.etag == target.etag
 
 
 def _begins(source: list[Entry], target: list[Entry], ours: list[Written] = []) -> bool:  # noqa: B006

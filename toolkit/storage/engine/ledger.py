@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from toolkit.storage.engine import manifest, shardlog
 from toolkit.storage.model import Row, Written
+from toolkit.storage.rewritten import Rewritten
 
 
 class Ledger:
@@ -26,6 +27,7 @@ class Ledger:
     def __init__(self, run: Path, slug: str, *, adopted: bool = True) -> None:
         self._run = run
         self._slug = slug
+        self._rewritten = Rewritten(run, slug)
         self._open = shardlog.unsealed(run, slug)
         folders = ("result", "adopted") if adopted else ("result",)
         found = (path for name in folders for path in (run / name).glob("*.parquet"))
@@ -40,7 +42,7 @@ class Ledger:
     def lookup(self, keys: Collection[bytes]) -> dict[bytes, list[Written]]:
         """Return what we wrote under each of ``keys``, in the order it was written."""
         told: dict[bytes, list[Written]] = {}
-        if not keys or self.empty:
+        if not keys or (self.empty and self._rewritten.empty):
             return told
         low, high = min(keys), max(keys)
         wanted = pa.array(sorted(keys), pa.binary())
@@ -55,7 +57,13 @@ class Ledger:
             for _, done in sorted(shardlog.story(self._run, shard).wrote.items()):
                 if done.key in keys:
                     told.setdefault(done.key, []).append(done)
+        for key, done in self._rewritten.written(keys).items():
+            told.setdefault(key, []).append(done)
         return told
+
+    def rewritten(self, keys: Collection[bytes]) -> dict[bytes, Written]:
+        """Return those of ``keys`` whose addresses we replaced at the target, and what they became."""
+        return self._rewritten.written(keys)
 
     def begun(self) -> Iterator[tuple[str, Row]]:
         """Yield rows that were about to be written when a shard stopped, and are in no result.

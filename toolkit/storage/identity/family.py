@@ -160,7 +160,9 @@ class Identities:
             # neither verify nor move back what the app writes from now on.
             where = [arn for name in self._around.buckets.values() for arn in (f"{ARN}{name}", f"{ARN}{name}/*")]
             said = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": where}]}
-            yield Resource(OWNER + owner, {"name": owner, "policies": {_OWNERS: said}}, resource.provider, owner)
+            # Several moves may share the owner: each has a policy of its own.
+            policy = f"{_OWNERS}.{sha256_hex(canonical(where))[:12]}"
+            yield Resource(OWNER + owner, {"name": owner, "policies": {policy: said}}, resource.provider, owner)
 
     def endpoints(self, resource: Resource) -> Iterator[Endpoint]:  # noqa: ARG002 - the Protocol's shape
         """No host name stands for an identity."""
