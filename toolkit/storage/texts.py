@@ -65,6 +65,10 @@ class Texts:
         """Look again after rewriting."""
         return self.observe(change)
 
+    def giving_back(self, change: Change) -> Iterator[Change]:  # noqa: ARG002  (the Protocol's shape)
+        """The source's texts were never touched."""
+        return iter(())
+
     def bulk(self, change: Change) -> Iterator[Shard] | None:  # noqa: ARG002 - the Protocol's shape
         """Rewriting is one step: what is done shows in the objects themselves."""
         return None
