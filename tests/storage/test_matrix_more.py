@@ -18,7 +18,7 @@ from toolkit.journal import Journal
 from toolkit.rehearsal.mockaws import Store
 from toolkit.secrets import Credentials, Secret
 from toolkit.storage.drivers.s3 import S3Driver
-from toolkit.storage.engine import parts, shardlog
+from toolkit.storage.engine import replay, shardlog
 
 PUT = {"side": "target", "operation": "PutObject"}
 GET = {"side": "source", "operation": "GetObject"}
@@ -251,11 +251,10 @@ def test_34_35_killed_in_a_multipart_upload(world: World, monkeypatch: pytest.Mo
     target = world.direct.target.client
 
     def patch(within: pytest.MonkeyPatch) -> None:
-        within.setattr(parts, "_abort", die)
         if when == "between-parts":
-            within.setattr(parts, "_one_part", die)
+            within.setattr(replay, "_one_part", die)
         elif when == "before-complete":
-            within.setattr(parts, "_complete", die)
+            within.setattr(replay, "_complete", die)
         else:
             within.setattr(shardlog.ShardLog, "wrote", die)
 
