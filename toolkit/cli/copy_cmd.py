@@ -31,8 +31,8 @@ from toolkit.plan import in_the_way
 from toolkit.runs import locked, open_run, save_findings, save_plan
 from toolkit.site import load
 
-Source = Annotated[str, typer.Argument(help="PROVIDER:BUCKET[/PREFIX] to read.", show_default=False)]
-Target = Annotated[str, typer.Argument(help="PROVIDER:BUCKET[/PREFIX] to write.", show_default=False)]
+Source = Annotated[str, typer.Argument(help="PROVIDER:BUCKET\\[/PREFIX] to read.", show_default=False)]
+Target = Annotated[str, typer.Argument(help="PROVIDER:BUCKET\\[/PREFIX] to write.", show_default=False)]
 Include = Annotated[list[str] | None, typer.Option("--include", help="Only keys like this (glob). Repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="No keys like this (glob). Repeatable.")]
 Newest = Annotated[bool, typer.Option("--newest", help="Only the newest version of each object.")]
