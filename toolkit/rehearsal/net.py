@@ -220,9 +220,10 @@ def start_module(
 
 def _ready_line(stream: IO[bytes], seconds: float) -> dict[str, Json]:
     deadline = time.monotonic() + seconds
-    line = b""
+    line, waiting = b"", select.poll()  # not select(): it knows no descriptors above 1,023
+    waiting.register(stream, select.POLLIN)
     while not line.endswith(b"\n"):
-        if not select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError(f"no ready line within {seconds:.0f} s")
         more = os.read(stream.fileno(), 65536)
         if not more:

@@ -297,6 +297,8 @@ class StorageFamily:
         most = float(self._knobs.in_flight)
         pace = self._paces.setdefault(change.address, work.Pace(most, most))
         work.run(job, lease, pace, self._told.of(change, pace))
+        if isinstance(lease, Unleased):
+            pace.hang_up()  # nobody says that another shard follows
         return {}
 
     @staticmethod
