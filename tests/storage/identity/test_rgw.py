@@ -33,6 +33,7 @@ from toolkit.storage.identity.family import Identities, Surroundings
 from toolkit.storage.identity.policy import ARN, decide, statements
 from toolkit.storage.identity.translate import RGW_ACTIONS
 from toolkit.storage.joined import StorageParts
+from toolkit.storage.texts import Texts
 from toolkit.verify import verify
 
 pytestmark = pytest.mark.lab
@@ -288,7 +289,8 @@ def test_p7_new_keys_go_to_the_sink_and_nowhere_else(world: World, caplog: pytes
     identities, source, _, _ = world.plan()
     run = open_run(world.folder / "run", "site")
     stored = StorageFamily(source=None, target=world.rgw.driver, workspace=run.path, tick=lambda _: None)
-    families: dict[str, Family] = {"storage": StorageParts(stored, identities)}
+    texts = Texts(target=world.rgw.driver, workspace=run.path, hosts=(), aws=True)
+    families: dict[str, Family] = {"storage": StorageParts(stored, identities, texts)}
     accepts = [Accept("storage/identity/*", "a test", "the test", datetime.date(2999, 1, 1))]
     caplog.set_level(logging.INFO)  # what -v shows
     made = plan(source, families, run, accepts=accepts)
